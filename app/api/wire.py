@@ -1,0 +1,116 @@
+"""What goes over the wire: the base types of bodies, queries and answers.
+
+Bodies are strict: "1" is no number and 1 is no text, as the OpenAPI document says. One thing is
+let through that JSON itself does not tell apart: 1.0 where a whole number is meant.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+LARGEST: Final = 2**63 - 1
+RFC_3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+class Body(BaseModel):
+    """What is sent as JSON. Unknown fields are refused by name."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Query(BaseModel):
+    """What is sent behind the question mark: text, read as what each field expects."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Answer(BaseModel):
+    """What is sent back. Made from records or from plain values."""
+
+    model_config = ConfigDict(from_attributes=True, extra="forbid")
+
+
+def read_moment(value: Any) -> Any:
+    """RFC 3339 with its zone. Pydantic alone would also take a bare number for seconds."""
+    if isinstance(value, str):
+        if not RFC_3339.fullmatch(value):
+            raise ValueError("expected a time such as 2026-11-20T09:30:00Z, with its zone")
+        try:
+            return dt.datetime.fromisoformat(value.upper()).astimezone(dt.UTC)
+        except (ValueError, OverflowError):
+            raise ValueError("there is no such time") from None
+    return value
+
+
+def write_moment(value: dt.datetime) -> str:
+    return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+
+
+def storable(value: Any) -> Any:
+    """Free JSON is kept as it came, so it must be something that can be written again."""
+    try:
+        orjson.dumps(value)
+    except TypeError as fault:
+        raise ValueError("holds a whole number of more than 64 bits: send it as text") from fault
+    return value
+
+
+def check_name(value: str) -> str:
+    """A name stands in one line of lists and logs."""
+    if not value.isprintable() or not value.strip():
+        raise ValueError("must be one line of printable text")
+    return value
+
+
+Moment = Annotated[
+    dt.datetime,
+    BeforeValidator(read_moment),
+    PlainSerializer(write_moment, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+JsonObject = Annotated[dict[str, Any], AfterValidator(storable)]
+JsonValue = Annotated[Any, AfterValidator(storable)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Name = Annotated[str, AfterValidator(check_name), Field(min_length=1, max_length=200)]
+Flag = Annotated[
+    Literal["1", "0", "true", "false"], AfterValidator(lambda text: text in ("1", "true"))
+]
+
+
+class FieldFault(BaseModel):
+    """One thing wrong with what was sent."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body, or ?name for a query parameter",
+        examples=["/capabilities/0/action"],
+    )
+    detail: str
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document. Some carry further members that programs may use."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    hint: str | None = Field(default=None, description="What to try")
+    errors: list[FieldFault] | None = None
+    request_id: str

@@ -1,0 +1,309 @@
+"""The two calls that an agent's author needs: ask for work, report on it."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Any, Final
+
+import orjson
+from flask import Response, request
+from pydantic import Field, RootModel
+
+from app.api.callers import Key
+from app.api.errors import problem_of
+from app.api.frame import bell, database, terms
+from app.api.limits import EVENTS, POLLS
+from app.api.reading import read_body, read_json
+from app.api.room import Room, write
+from app.api.wire import Answer, Body, Moment, Query
+from app.db import Json
+from app.errors import Fault, Forbidden, Invalid, TaskyardError
+from app.handoff.claim import Held, Wish, holding
+from app.handoff.reporting import Answers, claim_of, report
+from app.handoff.reports import Report, respelled
+from app.handoff.terms import LEASE_SECONDS, Terms
+from app.handoff.waiting import claim_or_wait, look
+
+room = Room("work", "The two calls of an agent: ask for work, report on it.")
+
+MOST_REPORTS: Final = 100
+HUMAN_STEP: Final = 0.2  # jitter of the interval that agents are told, so that they spread
+
+
+class Poll(Query):
+    wait: float = Field(default=0, ge=0, le=60, description="Seconds to wait for work")
+    max: int = Field(default=1, ge=1, le=100, description="How many jobs at most")
+    actions: list[str] | None = Field(default=None, description="Only jobs of these actions")
+    lease_seconds: int = Field(
+        default=LEASE_SECONDS, ge=5, le=86_400, description="How long without a heartbeat"
+    )
+    claim: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="Your id for this poll: repeated after a lost answer, it brings the same work",
+    )
+
+
+class LeaseOut(Answer):
+    id: uuid.UUID
+    token: str = Field(description="Every report must show it")
+    attempt: int
+    expires_at: Moment
+
+
+class JobOut(Answer):
+    id: uuid.UUID
+    code: str
+    title: str
+    action: str
+    params: dict[str, Any]
+    instructions: str
+    role: str | None
+    timeout_seconds: int
+    retry_policy: dict[str, Any]
+    acceptance: list[Any]
+    inputs: dict[str, Any] = Field(description="What its prerequisites put out, by code")
+
+
+class Context(Answer):
+    goal: str
+    path: list[Any] = Field(description="Titles from the phase down")
+    previous: list[Any]
+    upcoming: list[Any]
+    answers: list[Any] = Field(description="What people decided about this job")
+
+
+class Piece(Answer):
+    lease: LeaseOut
+    execution_id: uuid.UUID
+    plan_id: uuid.UUID | None
+    job: JobOut
+    context: Context
+    traceparent: str
+
+
+class Work(Answer):
+    work: list[Piece]
+    control: list[dict[str, Any]] = Field(description="What to pause or to drop")
+    poll_after_seconds: float
+
+
+class Next(Query):
+    next: bool = Field(default=False, description="Also hand out the next piece of work")
+    lease_seconds: int = Field(default=LEASE_SECONDS, ge=5, le=86_400)
+    actions: list[str] | None = None
+
+
+class Event(RootModel[Report]):
+    """One report, of the type that its `type` says."""
+
+
+class Events(Body):
+    events: list[Event] = Field(min_length=1, max_length=MOST_REPORTS)
+
+
+class OneOrMany(RootModel[Event | Events]):
+    """One report, or up to a hundred under `events`, each judged by itself."""
+
+
+class Reported(Answer):
+    number: int | None = Field(description="Its number in the log; null for a heartbeat")
+    type: str
+    job_id: uuid.UUID
+    status: str = Field(description="The job's")
+    expires_at: Moment | None = Field(description="The lease's new deadline; null once it ended")
+    control: str = Field(description="continue, pause or cancel")
+    repeated: bool | None = Field(default=None, description="Reported before: the same answer")
+    work: list[Piece] | None = Field(default=None, description="With next=1")
+    poll_after_seconds: float | None = None
+
+
+class ReportedMany(Answer):
+    results: list[dict[str, Any]] = Field(description="An answer or a problem each, in order")
+    control: str
+    work: list[Piece] | None = None
+    poll_after_seconds: float | None = None
+
+
+@room.get(
+    "/api/agents/<uuid:agent_id>/work", limit=POLLS, answers={200: Work, 204: None}, query=Poll
+)
+@room.post(
+    "/api/agents/<uuid:agent_id>/work", limit=POLLS, answers={200: Work, 204: None}, query=Poll
+)
+def work(key: Key, agent_id: uuid.UUID, query: Poll) -> Response:
+    """Ask for work.
+
+    Answered at once where something fits, else when something does, within `wait` seconds; 204
+    when there is nothing. GET and POST mean the same.
+    """
+    refuse_people(key)
+    wish = Wish(
+        most=query.max,
+        seconds=query.lease_seconds,
+        actions=None if query.actions is None else tuple(query.actions),
+        claim=query.claim,
+    )
+    claimed = claim_or_wait(database(), bell(), terms(), agent_id, key.digest, wish, query.wait)
+    again = poll_again(terms())
+    if not claimed.work and not claimed.control:
+        return Response(status=204, headers={"Retry-After": str(max(1, round(again)))})
+    return write(
+        {
+            "work": [piece(terms(), held) for held in claimed.work],
+            "control": claimed.control,
+            "poll_after_seconds": 0 if claimed.work else again,
+        },
+        200,
+    )
+
+
+@room.get("/api/agents/<uuid:agent_id>/leases", answers={200: Work})
+def leases(key: Key, agent_id: uuid.UUID) -> Response:
+    """What the agent holds, tokens included: for one that was restarted and forgot."""
+    refuse_people(key)
+    with database().transaction() as tx:
+        held = holding(tx, agent_id, key.digest)
+    pieces = [piece(terms(), one) for one in held]
+    return write({"work": pieces, "control": [], "poll_after_seconds": poll_again(terms())}, 200)
+
+
+@room.post(
+    "/api/executions/<uuid:execution_id>/events",
+    status=201,
+    limit=EVENTS,
+    body=OneOrMany,
+    answers={201: Reported},
+)
+def events(key: Key, execution_id: uuid.UUID, query: Next) -> Response:
+    """Report on a job: one event, or up to 100 under `events`, each judged by itself.
+
+    With `next=1` the answer brings the next piece of work in the same round trip.
+    """
+    refuse_people(key)
+    raw = read_events()
+    reports: list[Report | TaskyardError]
+    if isinstance(raw, dict):
+        reports = [read_one(raw)]
+    else:
+        reports = [read_or_refuse(one) for one in raw]
+    valid = [one for one in reports if not isinstance(one, TaskyardError)]
+    wish = None
+    if query.next:
+        actions = None if query.actions is None else tuple(query.actions)
+        wish = Wish(1, query.lease_seconds, actions, claim_of(valid))
+    given = take(execution_id, key.digest, valid, wish)
+    answers = iter(given.given)
+    results = [one if isinstance(one, TaskyardError) else next(answers) for one in reports]
+    extra: Json = {}
+    if wish is not None:
+        extra = {
+            "work": [piece(terms(), held) for held in given.work],
+            "poll_after_seconds": 0 if given.work else poll_again(terms()),
+        }
+    if isinstance(raw, dict):
+        only = results[0]
+        if isinstance(only, TaskyardError):
+            raise only
+        return write({**only, **extra}, 201)
+    told = [problem_of(one)[1] if isinstance(one, TaskyardError) else one for one in results]
+    return write({"results": told, "control": given.control, **extra}, 201)
+
+
+def take(
+    execution_id: uuid.UUID, digest: bytes, reports: list[Report], wish: Wish | None
+) -> Answers:
+    """Reports, and the next work: where all that is on offer was in other hands, asks once more."""
+    if not reports:
+        return Answers([])
+    with database().transaction() as tx:
+        given = report(tx, terms(), execution_id, digest, reports, wish)
+    if wish is not None and not given.work and given.agent is not None and given.accepted:
+        given.work = look(database(), terms(), given.agent, digest, wish).work
+    return given
+
+
+def read_events() -> Json | list[Any]:
+    """One report, or the list of them; the JSON itself is refused as everywhere."""
+    read_body(request, Anything)
+    data = orjson.loads(request.get_data() or b"{}")
+    if not isinstance(data, dict) or "events" not in data:
+        return data if isinstance(data, dict) else {}
+    unknown = [Fault(f"/{name}", "is unknown here") for name in data if name != "events"]
+    many = data["events"]
+    if unknown or not isinstance(many, list) or not 1 <= len(many) <= MOST_REPORTS:
+        raise Invalid(
+            f"`events` must be a list of 1 to {MOST_REPORTS} reports, and stand alone.",
+            unknown or [Fault("/events", f"must hold 1 to {MOST_REPORTS} reports")],
+        )
+    return many
+
+
+class Anything(RootModel[Any]):
+    """Any JSON: what it means is read afterwards."""
+
+
+def read_one(raw: Any) -> Report:
+    if isinstance(raw, dict):
+        raw = respelled(raw)
+    return read_json(orjson.dumps(raw), Event).root
+
+
+def read_or_refuse(raw: Any) -> Report | TaskyardError:
+    try:
+        return read_one(raw)
+    except TaskyardError as refusal:
+        return refusal
+
+
+def refuse_people(key: Key) -> None:
+    if key.kind != "agent":
+        raise Forbidden(
+            "Work is for agents; this key is a person's.",
+            hint="Register an agent with POST /api/agents and call with its api_key.",
+        )
+
+
+def poll_again(terms: Terms) -> float:
+    """When an agent that does not wait may come again, give or take, so that they spread."""
+    return round(terms.poll_seconds * random.uniform(1 - HUMAN_STEP, 1 + HUMAN_STEP), 1)
+
+
+def piece(terms: Terms, held: Held) -> Json:
+    """One item of `work`, as plain values: built for every hand-off, so without a detour."""
+    execution, job, lease = held.execution, held.job, held.lease
+    return {
+        "lease": {
+            "id": lease.id,
+            "token": terms.token(lease.id),
+            "attempt": lease.attempt,
+            "expires_at": lease.expires_at,
+        },
+        "execution_id": execution.id,
+        "plan_id": execution.plan_id,
+        "job": {
+            "id": job.id,
+            "code": job.code,
+            "title": job.title,
+            "action": job.action,
+            "params": job.params,
+            "instructions": job.instructions,
+            "role": job.role,
+            "timeout_seconds": job.timeout_seconds,
+            "retry_policy": job.retry_policy,
+            "acceptance": job.acceptance,
+            "inputs": {code: told["output"] for code, told in job.inputs.items()},
+        },
+        "context": {
+            "goal": execution.goal,
+            "path": job.path,
+            "previous": [
+                {"code": code, "title": told["title"]} for code, told in job.inputs.items()
+            ],
+            "upcoming": job.upcoming,
+            "answers": job.answers,
+        },
+        "traceparent": f"00-{execution.id.hex}-{lease.id.hex[16:]}-01",
+    }

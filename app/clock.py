@@ -1,0 +1,49 @@
+"""The clock: a table of sweeps, each a name, an interval and a function of the domain."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+
+from app import clockwork, logs, waiting
+from app.clockwork import Clockwork, Sweep
+from app.db import Database
+from app.dispatch import Dispatch
+from app.embedded import attach
+from app.leader import Leadership
+from app.settings import Settings, load
+from app.stopping import stopping
+
+log = logging.getLogger(__name__)
+
+
+def table(database: Database) -> list[Sweep]:
+    """What is looked at, and how often."""
+    return []
+
+
+def beat(database: Database) -> clockwork.Beat:
+    """Where each run is written down."""
+
+    def write(name: str, seconds: float, done: int) -> None:
+        pass
+
+    return write
+
+
+def run(settings: Settings) -> None:
+    """The clock's process: waits for the database, then sweeps until SIGTERM."""
+    logs.configure(settings, "clock")
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, lambda *_: stopping.set())
+    waiting.for_database(settings.database_url)
+    database = Database(settings.database_url, Dispatch(), pool_size=4)
+    log.info("clock runs", extra={"host": socket.gethostname(), "pid": os.getpid()})
+    Clockwork(Leadership(settings.database_url), table(database), beat(database)).run()
+    log.info("clock ended")
+
+
+if __name__ == "__main__":
+    run(attach(load()))

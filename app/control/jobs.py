@@ -1,0 +1,151 @@
+"""What people do to one job: retry, skip, complete by hand, cancel, assign, break down."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from app.checkpoints.asking import withdraw
+from app.db import Json, Transaction
+from app.errors import Missing, Refused
+from app.executions.breakdown import break_down
+from app.executions.lanes import lane_of
+from app.executions.loading import load_job, prerequisites_open
+from app.executions.rows import Job
+from app.executions.run import Run
+from app.handoff.leases import live_leases, save
+from app.handoff.settling import settle
+
+
+def retry(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: str = "") -> Job:
+    """New attempts for a job that failed or was cancelled, or that is blocked."""
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    job.attempts_used = 0
+    job.returns = 0
+    job.not_before = None
+    if run.execution.status == "failed":
+        run.move_execution("queued", "execution_retried", actor=actor, reason="A job is retried.")
+        run.renew_offers(tx)
+    if job.status == "blocked":
+        unblock(run, job, actor=actor, reason=reason)
+    else:
+        behind = prerequisites_open(tx, [job.id])[job.id]
+        to = "pending" if behind else "ready"
+        run.move(job, "job_requeued", to, actor=actor, message=reason)
+    return finish(tx, run, job)
+
+
+def unblock(run: Run, job: Job, *, actor: str, reason: str = "") -> None:
+    job.recheck_at = None
+    job.give_up_at = None
+    run.move(job, "job_unblocked", "ready", actor=actor, message=reason)
+
+
+def skip(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: str) -> Job:
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    refuse_held(job)
+    end_lease(tx, run, job, "cancelled")
+    run.move(job, "job_skipped", "skipped", actor=actor, message=reason)
+    return finish(tx, run, job)
+
+
+def complete(
+    tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, output: Any, reason: str = ""
+) -> Job:
+    """A person did it, or found it done."""
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    refuse_held(job)
+    job.result = output
+    run.move(job, "job_completed", "completed", actor=actor, message=reason, data={"by_hand": True})
+    return finish(tx, run, job)
+
+
+def cancel(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: str = "") -> Job:
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    end_lease(tx, run, job, "cancelled")
+    run.move(job, "job_cancelled", "cancelled", actor=actor, message=reason)
+    return finish(tx, run, job)
+
+
+def fail(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: str) -> Job:
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    end_lease(tx, run, job, "failed")
+    job.error = {"class": "rejected", "message": reason}
+    run.move(job, "job_failed", "failed", actor=actor, message=reason)
+    return finish(tx, run, job)
+
+
+def assign(
+    tx: Transaction, run: Run, job_id: uuid.UUID, agent_id: uuid.UUID | None, *, actor: str
+) -> Job:
+    """Pins a job to one agent; to none: back to the lane of its action, people's jobs too."""
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    refuse_held(job)
+    if job.ended:
+        raise Refused(f"Job {job.code} is {job.status} already.", hint="Retry it first.")
+    if agent_id is not None:
+        known = tx.execute(ASSIGNABLE, {"agent": agent_id}).fetchone()
+        if known is None:
+            raise Missing("There is no such agent that works.", hint="GET /api/agents lists them.")
+    was_offered = job.offered
+    run.offer(job, False)
+    job.lane = lane_of(job.action, agent=agent_id)
+    run.offer(job, was_offered)
+    run.change(job)
+    run.log("job_assigned", actor=actor, job=job, agent=agent_id, data={"lane": job.lane})
+    return finish(tx, run, job)
+
+
+def decompose(
+    tx: Transaction, run: Run, job_id: uuid.UUID, parts: Sequence[Json], *, actor: str
+) -> Job:
+    job = load_job(tx, run, job_id)
+    refuse_cancelled(run)
+    refuse_held(job)
+    break_down(tx, run, job, parts, actor=actor)
+    return finish(tx, run, job)
+
+
+def finish(tx: Transaction, run: Run, job: Job) -> Job:
+    """What every change by a person ends with: old questions go, successors and the run settle."""
+    withdraw(tx, job)
+    settle(tx, run)
+    run.write(tx)
+    return job
+
+
+def refuse_cancelled(run: Run) -> None:
+    if run.execution.status in ("cancelled", "completed", "created"):
+        raise Refused(
+            f"The execution is {run.execution.status}; its jobs stay as they are.",
+            hint="Start it first."
+            if run.execution.status == "created"
+            else "Start a new execution from its plan.",
+            status=run.execution.status,
+        )
+
+
+def refuse_held(job: Job) -> None:
+    if job.status in ("leased", "running"):
+        raise Refused(
+            f"Job {job.code} is in an agent's hands.",
+            hint="Cancel it first, or wait until it is handed back.",
+            job_status=job.status,
+        )
+
+
+def end_lease(tx: Transaction, run: Run, job: Job, outcome: str) -> None:
+    lease = live_leases(tx, [job.id]).get(job.id)
+    if lease is not None:
+        lease.end(outcome, run.now)
+        save(tx, lease)
+
+
+ASSIGNABLE = "SELECT 1 FROM agents WHERE id = %(agent)s AND status <> 'retired'"

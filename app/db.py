@@ -1,0 +1,227 @@
+"""The database: the engine, `transaction()`, and the column types that every record shares."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from uuid_utils.compat import uuid7
+
+from app.dispatch import Dispatch, Outgoing
+from app.errors import Unavailable
+
+
+def dump_json(value: Any) -> bytes:
+    return orjson.dumps(value, default=str)  # decimals travel as text and are read back as numeric
+
+
+set_json_dumps(dump_json)
+set_json_loads(orjson.loads)
+
+Json = dict[str, Any]
+Row = dict[str, Any]
+Connection = psycopg.Connection[Any]
+
+MONEY: Final = sa.Numeric(14, 6)
+
+
+def new_id() -> uuid.UUID:
+    return uuid7()
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "%(table_name)s_%(column_0_N_name)s",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "pk": "%(table_name)s_pkey",
+        }
+    )
+    type_annotation_map = {
+        dt.datetime: sa.DateTime(timezone=True),
+        Json: JSONB,
+        list[Any]: JSONB,
+        str: sa.Text,
+    }
+
+
+class Record(Base):
+    """What every table has: a time-ordered key and the two times."""
+
+    __abstract__ = True
+
+    id: Mapped[uuid.UUID] = mapped_column(sa.Uuid, primary_key=True, default=new_id, sort_order=-1)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=sa.func.now(), sort_order=90)
+    updated_at: Mapped[dt.datetime] = mapped_column(
+        server_default=sa.func.now(), onupdate=sa.func.now(), sort_order=91
+    )
+
+
+def one_of(column: str, values: Sequence[str]) -> sa.CheckConstraint:
+    """A check that a text column holds one of the domain's words."""
+    words = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({words})", name=f"{column}_known")
+
+
+class Transaction:
+    """One open transaction: explicit SQL on the hot path, the ORM session for everything else.
+
+    Both speak through the same connection. What must leave the process is put into `outgoing`
+    and leaves after the commit.
+    """
+
+    def __init__(self, connection: sa.Connection, shift: dt.timedelta) -> None:
+        self._connection = connection
+        self._session: Session | None = None
+        self._now: dt.datetime | None = None
+        self._shift = shift
+        self.outgoing = Outgoing()
+        self._last: list[tuple[str, Mapping[str, Any]]] = []
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        self.sql: Connection = driver
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            self._session = Session(self._connection, expire_on_commit=False)
+        return self._session
+
+    @property
+    def now(self) -> dt.datetime:
+        """The database's time, read once: every verdict of this transaction is handed the same."""
+        if self._now is None:
+            self.read_now(self.fetch("SELECT now() AS now")["now"])
+        assert self._now is not None
+        return self._now
+
+    def read_now(self, told: dt.datetime) -> dt.datetime:
+        """Takes `now()` as a statement of this transaction told it, which saves asking again."""
+        self._now = told + self._shift
+        return self._now
+
+    def execute(
+        self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> psycopg.Cursor[Row]:
+        self.flush()
+        return self.sql.cursor(row_factory=dict_row).execute(query.encode(), params)
+
+    def fetch(self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> Row:
+        row = self.execute(query, params).fetchone()
+        assert row is not None, "this statement always answers with a row"
+        return row
+
+    def together(self, *queries: tuple[str, Mapping[str, Any]]) -> list[list[Row]]:
+        """Asks several questions in one flight; the answers come in the same order."""
+        self.flush()
+        with self.sql.pipeline():
+            cursors = [
+                self.sql.cursor(row_factory=dict_row).execute(query.encode(), params)
+                for query, params in queries
+            ]
+        return [cursor.fetchall() for cursor in cursors]
+
+    def later(self, query: str, params: Mapping[str, Any]) -> None:
+        """Queues a statement whose answer nobody needs: it leaves in one flight with the commit."""
+        self._last.append((query, params))
+
+    def commit(self) -> None:
+        if self._session is not None:
+            self._session.flush()
+        if self._last:
+            with self.sql.pipeline():
+                self._send_last()
+                self.sql.commit()
+        self._connection.commit()
+
+    def _send_last(self) -> None:
+        statements, self._last = self._last, []
+        cursor = self.sql.cursor()
+        for query, params in statements:
+            cursor.execute(query.encode(), params)
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def flush(self) -> None:
+        if self._session is not None:
+            self._session.flush()
+        if self._last:
+            self._send_last()
+
+
+class Database:
+    """The engine and its pool. `shift` moves the time that entries read: only tests move it."""
+
+    def __init__(self, url: str, dispatch: Dispatch, pool_size: int = 10) -> None:
+        self.dispatch = dispatch
+        self.shift = dt.timedelta(0)
+        self.engine = sa.create_engine(
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=5,
+            connect_args={
+                "prepare_threshold": 1,
+                "connect_timeout": 5,
+                "application_name": "taskyard",
+            },
+        )
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """The one way to open a transaction. Commits at the end; then what was queued leaves."""
+        with reachable():
+            connection = self.engine.connect()
+        try:
+            tx = Transaction(connection, self.shift)
+            try:
+                with reachable():
+                    yield tx
+                    tx.commit()
+            finally:
+                tx.close()
+        except Unavailable:
+            # Every pooled connection goes to the same server: drop them all, not one a request.
+            connection.invalidate()
+            self.engine.dispose()
+            raise
+        finally:
+            connection.close()
+        self.dispatch.leave(tx.outgoing)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns a lost or refused connection into one sentence, whichever layer noticed it."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
+        raise Unavailable("The database cannot be reached; try again in a moment.") from fault
+    except sa.exc.TimeoutError as fault:
+        raise Unavailable("Every database connection is in use; try again in a moment.") from fault
+    except DBAPIError as fault:
+        if fault.connection_invalidated or isinstance(fault.orig, psycopg.OperationalError):
+            raise Unavailable("The database cannot be reached; try again in a moment.") from fault
+        raise
+
+
+def sqlalchemy_url(url: str) -> str:
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg://" + url[len(scheme) :]
+    return url

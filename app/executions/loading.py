@@ -1,0 +1,76 @@
+"""Reading the jobs of a held run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from app.db import Row, Transaction
+from app.errors import Missing
+from app.executions.rows import JOB_COLUMNS, WORK_COLUMNS, Job, job_of
+from app.executions.run import Run
+
+
+def load_job(tx: Transaction, run: Run, job_id: uuid.UUID) -> Job:
+    """One job with its successors, which its end may free."""
+    rows, successors = tx.together(ask_jobs(run, [job_id]), ask_successors([job_id]))
+    if not rows:
+        raise Missing("There is no such job in this execution.")
+    take_successors(run, successors)
+    return run.add(job_of(rows[0]))
+
+
+def load_unfinished(tx: Transaction, run: Run) -> list[Job]:
+    rows = tx.execute(UNFINISHED, {"execution": run.execution.id}).fetchall()
+    return [job for job in (run.add(job_of(row)) for row in rows) if not job.ended]
+
+
+def load_by_status(tx: Transaction, run: Run, statuses: Sequence[str]) -> list[Job]:
+    rows = tx.execute(
+        BY_STATUS, {"execution": run.execution.id, "statuses": list(statuses)}
+    ).fetchall()
+    return [run.add(job_of(row)) for row in rows]
+
+
+def prerequisites_open(tx: Transaction, jobs: Sequence[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """How many prerequisites of each job are not done."""
+    rows = tx.execute(PREREQUISITES_OPEN, {"jobs": list(jobs)}).fetchall()
+    return {row["id"]: row["open"] for row in rows}
+
+
+def ask_jobs(run: Run, ids: Sequence[uuid.UUID]) -> tuple[str, dict[str, object]]:
+    return JOBS, {"execution": run.execution.id, "jobs": list(ids)}
+
+
+def ask_successors(ids: Sequence[uuid.UUID]) -> tuple[str, dict[str, object]]:
+    return SUCCESSORS, {"jobs": list(ids)}
+
+
+def take_successors(run: Run, rows: Sequence[Row]) -> None:
+    for row in rows:
+        run.follow(row["follows"], job_of(row))
+
+
+# The execution is held, so its jobs cannot change under these.
+JOBS: Final = f"""
+SELECT {JOB_COLUMNS} FROM jobs j WHERE j.id = ANY (%(jobs)s) AND j.execution_id = %(execution)s
+"""
+SUCCESSORS: Final = f"""
+SELECT d.prerequisite_id AS follows, {JOB_COLUMNS}, {WORK_COLUMNS}
+FROM job_dependencies d JOIN jobs j ON j.id = d.job_id WHERE d.prerequisite_id = ANY (%(jobs)s)
+"""
+UNFINISHED: Final = f"""
+SELECT {JOB_COLUMNS} FROM jobs j WHERE j.execution_id = %(execution)s
+  AND j.status NOT IN ('completed', 'skipped', 'failed', 'cancelled') ORDER BY j.position, j.id
+"""
+BY_STATUS: Final = f"""
+SELECT {JOB_COLUMNS} FROM jobs j WHERE j.execution_id = %(execution)s
+  AND j.status = ANY (%(statuses)s) ORDER BY j.position, j.id
+"""
+PREREQUISITES_OPEN: Final = """
+SELECT j.id, count(p.id) AS open FROM unnest(%(jobs)s::uuid[]) AS j(id)
+LEFT JOIN job_dependencies d ON d.job_id = j.id
+LEFT JOIN jobs p ON p.id = d.prerequisite_id AND p.status NOT IN ('completed', 'skipped')
+GROUP BY j.id
+"""

@@ -1,0 +1,150 @@
+"""The rows of a run as a change sees them: no ORM object graph on the hot path."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from app.db import Json, Row
+from app.executions.states import FINAL, SERVING
+
+EXECUTION_COLUMNS = """e.id, e.plan_id, e.owner_id, e.name, e.goal, e.status, e.status_reason,
+  e.deadline_at, e.timeout_seconds, e.timed_out, e.paused_at, e.started_at, e.finished_at,
+  e.budget_tokens, e.budget_usd, e.spent_tokens, e.spent_usd, e.last_event, e.total_weight,
+  e.finished_weight, e.open_jobs, e.moving_jobs, e.unfinished_jobs, e.live_leases"""
+
+# The same beside a job's columns, where both have a name.
+EXECUTION_BESIDE = ", ".join(
+    f"{name.strip()} AS e_{name.strip()[2:]}" for name in EXECUTION_COLUMNS.split(",")
+)
+
+JOB_COLUMNS = """j.id, j.execution_id, j.task_id, j.code, j.title, j.instructions, j.kind, j.action,
+  j.params, j.role, j.acceptance, j.path, j.lane, j.priority, j.rank, j.weight, j.optional,
+  j.status, j.offered, j.open_prerequisites, j.attempt, j.attempts_used, j.max_attempts, j.returns,
+  j.retry_policy, j.timeout_seconds, j.approval, j.on_exhausted, j.ready_at, j.not_before,
+  j.recheck_at, j.give_up_at, j.answers, j.tokens, j.cost_usd, j.started_at, j.finished_at,
+  j.metadata"""
+
+
+@dataclass(slots=True)
+class Execution:
+    """The execution's row, as far as a change looks at it."""
+
+    id: uuid.UUID
+    plan_id: uuid.UUID | None
+    owner_id: uuid.UUID
+    name: str
+    goal: str
+    status: str
+    status_reason: str
+    deadline_at: dt.datetime | None
+    timeout_seconds: int | None
+    timed_out: bool
+    paused_at: dt.datetime | None
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    budget_tokens: int | None
+    budget_usd: Decimal | None
+    spent_tokens: int
+    spent_usd: Decimal
+    last_event: int
+    total_weight: float
+    finished_weight: float
+    open_jobs: int
+    moving_jobs: int
+    unfinished_jobs: int
+    live_leases: int
+
+    @property
+    def serving(self) -> bool:
+        return self.status in SERVING
+
+
+@dataclass(slots=True)
+class Job:
+    """A job's row, as far as a change looks at it."""
+
+    id: uuid.UUID
+    execution_id: uuid.UUID
+    task_id: uuid.UUID | None
+    code: str
+    title: str
+    instructions: str
+    kind: str
+    action: str
+    params: Json
+    role: str | None
+    acceptance: list[Any]
+    path: list[Any]
+    lane: str
+    priority: int
+    rank: float
+    weight: float
+    optional: bool
+    status: str
+    offered: bool
+    open_prerequisites: int
+    attempt: int
+    attempts_used: int
+    max_attempts: int
+    returns: int
+    retry_policy: Json
+    timeout_seconds: int
+    approval: str
+    on_exhausted: str
+    ready_at: dt.datetime | None
+    not_before: dt.datetime | None
+    recheck_at: dt.datetime | None
+    give_up_at: dt.datetime | None
+    answers: list[Any]
+    tokens: int
+    cost_usd: Decimal
+    started_at: dt.datetime | None
+    finished_at: dt.datetime | None
+    metadata: Json
+    # From WORK_COLUMNS, where they were read.
+    inputs: Json = field(default_factory=dict)
+    upcoming: list[Any] = field(default_factory=list)
+    # Written, never read by a verdict.
+    result: Any = None
+    error: Any = None
+    source: str = ""  # the status that was read: the guard of the write
+
+    def __post_init__(self) -> None:
+        self.source = self.status
+
+    @property
+    def ended(self) -> bool:
+        return self.status in FINAL
+
+
+# What a work item tells beside the job: what its prerequisites put out, and what comes after it.
+WORK_COLUMNS = """
+  (SELECT jsonb_object_agg(p.code, jsonb_build_object('title', p.title, 'output', p.result))
+   FROM job_dependencies d JOIN jobs p ON p.id = d.prerequisite_id
+   WHERE d.job_id = j.id) AS inputs,
+  (SELECT jsonb_agg(jsonb_build_object('code', n.code, 'title', n.title))
+   FROM (SELECT s.code, s.title FROM job_dependencies d JOIN jobs s ON s.id = d.job_id
+         WHERE d.prerequisite_id = j.id LIMIT 10) n) AS upcoming"""
+
+EXECUTION_FIELDS = tuple(Execution.__dataclass_fields__)
+JOB_FIELDS = tuple(name.strip()[2:] for name in JOB_COLUMNS.split(","))
+
+
+def execution_of(row: Row) -> Execution:
+    return Execution(*[row[name] for name in EXECUTION_FIELDS])
+
+
+def execution_beside(row: Row) -> Execution:
+    return Execution(*[row[f"e_{name}"] for name in EXECUTION_FIELDS])
+
+
+def job_of(row: Row) -> Job:
+    """A job from a row with JOB_COLUMNS, and with what a work item tells where that was read."""
+    job = Job(*[row[name] for name in JOB_FIELDS])
+    job.inputs = row.get("inputs") or {}
+    job.upcoming = row.get("upcoming") or []
+    return job

@@ -1,0 +1,335 @@
+"""An execution in the hands of one transaction: the only writer of a status.
+
+Whoever changes anything of an execution first locks its row (`hold`), so that within an execution
+everything happens one after the other: numbers have no gaps, verdicts see what is. Moves are made
+in memory and written by one guarded statement, which leaves in one flight with the commit.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Final
+
+from psycopg.types.json import Jsonb
+
+from app.db import Json, Transaction, new_id
+from app.errors import Missing, Refused
+from app.executions.rows import EXECUTION_COLUMNS, Execution, Job, execution_of
+from app.executions.states import (
+    DONE,
+    ENDED,
+    EXECUTION_MOVES,
+    FINAL,
+    JOB_MOVES,
+    LEASED,
+    MOVING,
+    settled,
+)
+
+
+class Run:
+    """A held execution, the jobs of it that were read, and what happens to them."""
+
+    def __init__(self, execution: Execution, now: dt.datetime) -> None:
+        self.execution = execution
+        self.now = now
+        self.jobs: dict[uuid.UUID, Job] = {}
+        self.successors: dict[uuid.UUID, list[Job]] = {}
+        self.freed: list[Job] = []  # nothing stands before them any more; `settle` sends them on
+        self.rings: dict[str, int] = {}
+        self._events: list[Json] = []
+        self._changed_jobs: dict[uuid.UUID, Job] = {}
+        self._source = self.execution.status
+        self._first = self.execution.last_event
+        self._changed = False
+
+    def add(self, job: Job) -> Job:
+        """Takes a job into the run. One that is known already stays as it has become."""
+        return self.jobs.setdefault(job.id, job)
+
+    def follow(self, prerequisite: uuid.UUID, job: Job) -> None:
+        self.successors.setdefault(prerequisite, []).append(self.add(job))
+
+    def log(
+        self,
+        event: str,
+        *,
+        actor: str,
+        job: Job | None = None,
+        agent: uuid.UUID | None = None,
+        message: str = "",
+        data: Json | None = None,
+        agent_timestamp: dt.datetime | None = None,
+    ) -> int:
+        """Appends a line to the execution's log and gives its number."""
+        execution = self.execution
+        execution.last_event += 1
+        self._events.append(
+            {
+                "id": new_id(),
+                "number": execution.last_event,
+                "type": event,
+                "job_id": None if job is None else job.id,
+                "agent_id": agent,
+                "actor": actor,
+                "message": message,
+                "data": data or {},
+                "agent_timestamp": agent_timestamp,
+            }
+        )
+        return execution.last_event
+
+    def move(
+        self,
+        job: Job,
+        event: str,
+        to: str,
+        *,
+        actor: str,
+        agent: uuid.UUID | None = None,
+        message: str = "",
+        data: Json | None = None,
+        agent_timestamp: dt.datetime | None = None,
+    ) -> int:
+        """The one way in which a job changes its status. The event's number is the answer."""
+        sources, targets = JOB_MOVES[event]
+        if job.status not in sources or to not in targets:
+            raise Refused(
+                f"Job {job.code} is {job.status}, which does not go to {to}.",
+                hint="Look at the job again; somebody may have been faster.",
+                job_status=job.status,
+            )
+        self._count(job, to)
+        self.change(job)
+        was, job.status = job.status, to
+        if was == "ready":
+            self.offer(job, False)
+        if to == "ready":
+            job.ready_at = self.now
+            due = job.not_before is None or job.not_before <= self.now
+            self.offer(job, due and self.execution.serving)
+        if to == "pending":
+            job.ready_at = None
+        if to in DONE:
+            self._free_successors(job)
+        return self.log(
+            event,
+            actor=actor,
+            job=job,
+            agent=agent,
+            message=message,
+            data={**(data or {}), "status": to},
+            agent_timestamp=agent_timestamp,
+        )
+
+    def offer(self, job: Job, offered: bool) -> None:
+        """Puts a ready job on offer to claims or withdraws it, and counts the ring it is worth."""
+        if job.offered != offered:
+            self.rings[job.lane] = self.rings.get(job.lane, 0) + (1 if offered else -1)
+            job.offered = offered
+            self.change(job)
+
+    def change(self, job: Job) -> None:
+        """Says that a job's columns changed: it is written with the run."""
+        self._changed_jobs[job.id] = job
+
+    def _count(self, job: Job, to: str) -> None:
+        execution, was = self.execution, job.status
+        live = (to in LEASED) - (was in LEASED)
+        execution.live_leases += live
+        execution.moving_jobs += (to in MOVING) - (was in MOVING)
+        over = (to in FINAL) - (was in FINAL)
+        execution.unfinished_jobs -= over
+        if over:
+            job.finished_at = self.now if over > 0 else None
+        done = (to in DONE) - (was in DONE)
+        execution.finished_weight += done * job.weight
+        if not job.optional:
+            execution.open_jobs -= done
+        if to == "running" and job.started_at is None:
+            job.started_at = self.now
+
+    def _free_successors(self, job: Job) -> None:
+        for successor in self.successors.get(job.id, ()):
+            successor.open_prerequisites -= 1
+            self.change(successor)
+            if successor.open_prerequisites == 0 and successor.status == "pending":
+                self.freed.append(successor)
+
+    def move_execution(
+        self, to: str, event: str, *, actor: str, reason: str, data: Json | None = None
+    ) -> int:
+        """The one way in which an execution changes its status."""
+        execution = self.execution
+        if to not in EXECUTION_MOVES[execution.status]:
+            raise Refused(
+                f"The execution is {execution.status}, which does not go to {to}.",
+                hint=NEXT_STEPS.get(execution.status),
+                status=execution.status,
+            )
+        execution.status = to
+        execution.status_reason = reason
+        execution.paused_at = self.now if to == "paused" else None
+        execution.finished_at = self.now if to in ENDED else None
+        if to == "running" and execution.started_at is None:
+            execution.started_at = self.now
+        return self.log(event, actor=actor, message=reason, data={**(data or {}), "status": to})
+
+    def settle(self) -> None:
+        """Ends the execution where its jobs say so."""
+        execution = self.execution
+        end = settled(
+            execution.status, open_jobs=execution.open_jobs, moving_jobs=execution.moving_jobs
+        )
+        if end == "completed":
+            self.move_execution(
+                "completed",
+                "execution_completed",
+                actor="taskyard",
+                reason="Every job that is not optional is done.",
+            )
+        elif end == "failed":
+            self.move_execution(
+                "failed",
+                "execution_failed",
+                actor="taskyard",
+                reason="A job failed or was cancelled, and nothing else can move.",
+            )
+
+    def withdraw_offers(self, tx: Transaction) -> None:
+        """Nothing of this execution may be claimed from now on."""
+        for job in self.jobs.values():
+            if job.offered:
+                self.offer(job, False)
+        tx.later(WITHDRAW_OFFERS, {"execution": self.execution.id})
+
+    def renew_offers(self, tx: Transaction) -> None:
+        """What is ready may be claimed again, unless its backoff is not over."""
+        rows = tx.execute(RENEW_OFFERS, {"execution": self.execution.id, "now": self.now})
+        for row in rows.fetchall():
+            known = self.jobs.get(row["id"])
+            if known is not None:
+                known.offered = True
+            self.rings[row["lane"]] = self.rings.get(row["lane"], 0) + 1
+
+    def touch(self) -> None:
+        """Says that the execution's own columns changed, though no event tells of it."""
+        self._changed = True
+
+    def write(self, tx: Transaction) -> None:
+        """Queues everything that changed, to leave in one flight with the commit."""
+        assert not self.freed, "freed jobs were left behind: settle the run before it is written"
+        if not (self._events or self._changed_jobs or self._changed):
+            return
+        execution = self.execution
+        tx.later(
+            WRITE,
+            {
+                "jobs": Jsonb([written(job) for job in self._changed_jobs.values()]),
+                "moved": len(self._changed_jobs),
+                "events": Jsonb(self._events),
+                "source": self._source,
+                "first": self._first,
+                "now": self.now,
+                **{name: getattr(execution, name) for name in EXECUTION_WRITTEN},
+            },
+        )
+        for lane, jobs in self.rings.items():
+            tx.outgoing.rings[lane] += jobs
+        if self._events:
+            tx.outgoing.nudges.add(execution.id)
+
+
+def hold(tx: Transaction, execution_id: uuid.UUID) -> Run:
+    """Locks an execution's row, waiting for it. Nothing else may be locked before."""
+    row = tx.execute(HOLD, {"execution": execution_id}).fetchone()
+    if row is None:
+        raise Missing("There is no such execution.", hint="GET /api/executions lists yours.")
+    return Run(execution_of(row), tx.read_now(row["now"]))
+
+
+HOLD = f"SELECT {EXECUTION_COLUMNS}, now() FROM executions e WHERE e.id = %(execution)s FOR NO KEY UPDATE"
+
+WITHDRAW_OFFERS: Final = """
+UPDATE jobs SET offered = false, updated_at = now() WHERE execution_id = %(execution)s AND offered
+"""
+RENEW_OFFERS: Final = """
+UPDATE jobs SET offered = true, updated_at = now()
+WHERE execution_id = %(execution)s AND status = 'ready' AND NOT offered
+  AND (not_before IS NULL OR not_before <= %(now)s)
+RETURNING id, lane
+"""
+
+NEXT_STEPS: Final = {
+    "created": "Start it first.",
+    "completed": "A completed execution is final; start a new one from its plan.",
+    "cancelled": "A cancelled execution is final; start a new one from its plan.",
+    "failed": "Retry it: failed and cancelled jobs get new attempts.",
+    "paused": "Resume it first.",
+}
+
+JOB_WRITTEN: Final = {
+    "lane": "text",
+    "priority": "smallint",
+    "weight": "float8",
+    "status": "text",
+    "offered": "boolean",
+    "open_prerequisites": "integer",
+    "attempt": "integer",
+    "attempts_used": "integer",
+    "max_attempts": "integer",
+    "returns": "integer",
+    "approval": "text",
+    "ready_at": "timestamptz",
+    "not_before": "timestamptz",
+    "recheck_at": "timestamptz",
+    "give_up_at": "timestamptz",
+    "answers": "jsonb",
+    "tokens": "bigint",
+    "cost_usd": "numeric",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "metadata": "jsonb",
+}
+EXECUTION_WRITTEN: Final = (
+    "id", "status", "status_reason", "deadline_at", "timed_out", "paused_at", "started_at",
+    "finished_at", "budget_tokens", "budget_usd", "spent_tokens", "spent_usd", "last_event",
+    "total_weight", "finished_weight", "open_jobs", "moving_jobs", "unfinished_jobs", "live_leases",
+)  # fmt: skip
+
+
+def written(job: Job) -> Json:
+    row = {name: getattr(job, name) for name in JOB_WRITTEN}
+    row.update(id=job.id, source=job.source, result=job.result, error=job.error)
+    return row
+
+
+# One statement, so that a run costs one round trip however much changed. Every guard stands in the
+# last CASE: where a job has left the state it was read in, or another hand wrote the log, the event
+# number becomes NULL, which the column refuses, and the transaction is gone.
+WRITE: Final = f"""
+WITH asked AS (
+  SELECT * FROM jsonb_to_recordset(%(jobs)s) AS a(id uuid, source text, result jsonb, error jsonb,
+    {", ".join(f"{name} {kind}" for name, kind in JOB_WRITTEN.items())})
+), moved AS (
+  UPDATE jobs j SET updated_at = now(), result = coalesce(a.result, j.result),
+    error = CASE WHEN a.status = 'completed' THEN NULL ELSE coalesce(a.error, j.error) END,
+    {", ".join(f"{name} = a.{name}" for name in JOB_WRITTEN)}
+  FROM asked a WHERE j.id = a.id AND j.execution_id = %(id)s AND j.status = a.source
+  RETURNING 1
+), logged AS (
+  INSERT INTO execution_events
+    (id, execution_id, number, type, job_id, agent_id, actor, data, message, agent_timestamp,
+     created_at)
+  SELECT v.id, %(id)s, v.number, v.type, v.job_id, v.agent_id, v.actor, v.data, v.message,
+    v.agent_timestamp, %(now)s
+  FROM jsonb_to_recordset(%(events)s) AS v(id uuid, number integer, type text, job_id uuid,
+    agent_id uuid, actor text, data jsonb, message text, agent_timestamp timestamptz)
+)
+UPDATE executions SET updated_at = now(),
+  {", ".join(f"{name} = %({name})s" for name in EXECUTION_WRITTEN if name not in ("id", "last_event"))},
+  last_event = CASE WHEN status = %(source)s AND last_event = %(first)s
+    AND (SELECT count(*) FROM moved) = %(moved)s THEN %(last_event)s::integer END
+WHERE id = %(id)s
+"""

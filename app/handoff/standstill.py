@@ -1,0 +1,47 @@
+"""Pausing an execution: nothing is handed out, and the clocks of what is out stand still."""
+
+from __future__ import annotations
+
+from app.db import Transaction
+from app.executions.run import Run
+from app.handoff.leases import Lease, live_leases_of_run, save
+
+
+def pause(tx: Transaction, run: Run, *, actor: str, reason: str, known: Lease | None = None) -> int:
+    """`known` is a lease that the caller has in hand and will write itself."""
+    number = run.move_execution("paused", "execution_paused", actor=actor, reason=reason)
+    for lease in live_leases_of_run(tx, run).values():
+        if known is not None and lease.id == known.id:
+            lease = known
+        lease.still(run.now)
+        if lease is not known:
+            save(tx, lease)
+    run.withdraw_offers(tx)
+    return number
+
+
+def resume(tx: Transaction, run: Run, *, actor: str, reason: str) -> int:
+    """As if never paused: the time that it took is given back to the deadline and to the leases."""
+    execution = run.execution
+    assert execution.paused_at is not None
+    if execution.deadline_at is not None:
+        execution.deadline_at += run.now - execution.paused_at
+    busy = execution.started_at is not None
+    number = run.move_execution(
+        "running" if busy else "queued", "execution_resumed", actor=actor, reason=reason
+    )
+    waiting = waiting_jobs(tx, run)
+    for lease in live_leases_of_run(tx, run).values():
+        if lease.job_id not in waiting:
+            lease.go_on(run.now)
+            save(tx, lease)
+    run.renew_offers(tx)
+    return number
+
+
+def waiting_jobs(tx: Transaction, run: Run) -> set[object]:
+    rows = tx.execute(WAITING, {"execution": run.execution.id}).fetchall()
+    return {row["id"] for row in rows}
+
+
+WAITING = "SELECT id FROM jobs WHERE execution_id = %(execution)s AND status = 'waiting'"

@@ -1,0 +1,1 @@
+"""Measures Taskyard against yardsticks taken in the same run on the same machine."""

@@ -1,0 +1,1 @@
+"""Other projects doing the like on the same database, each in an environment of its own."""
