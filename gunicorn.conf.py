@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -46,6 +47,12 @@ forwarded_allow_ips = ""
 def on_starting(_server: Arbiter) -> None:
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(parents=True, exist_ok=True)
+
+
+def post_fork(_server: Arbiter, _worker: Worker) -> None:
+    # Until the worker has a handler of its own it has a copy of the master's, which would put a
+    # SIGTERM where nobody looks; the master would then wait for it to the end of its patience.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def child_exit(_server: Arbiter, worker: Worker) -> None:

@@ -5,3 +5,4 @@ from app.embedded import attach
 from app.settings import load
 
 app = create_app(attach(load()))
+app.extensions["taskyard.bell"].listen()

@@ -7,7 +7,6 @@ their work, and which go on consuming when their master is killed.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
 import os
 import signal
@@ -29,6 +28,7 @@ from app import logs, waiting
 from app.embedded import attach
 from app.settings import Settings, load
 from app.stopping import stopping
+from app.version import VERSION
 
 log = logging.getLogger("actors")
 
@@ -70,7 +70,7 @@ def _beat_until_told(broker: RedisBroker, settings: Settings) -> None:
         {
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "version": importlib.metadata.version("taskyard"),
+            "version": VERSION,
             "threads": settings.worker_threads,
             "queues": sorted(broker.get_declared_queues()),
         }

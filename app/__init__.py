@@ -14,19 +14,20 @@ if TYPE_CHECKING:
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Build the Flask application; without settings they are read from the environment."""
-    from flask_openapi.openapi import OpenAPI
     from werkzeug.middleware.proxy_fix import ProxyFix
 
     from app import api, migrating
+    from app.api.document import build
     from app.bell import Bell
     from app.db import Database
     from app.dispatch import Dispatch
     from app.embedded import attach
+    from app.handoff.counter import Counter
     from app.handoff.terms import Terms
     from app.handoff.waiting import look_for_work
 
     settings = attach(settings or load())
-    app = OpenAPI(__name__, doc_ui=False, template_folder="../templates")
+    app = build()
     app.config.update(SECRET_KEY=settings.secret_key)
     app.extensions["taskyard"] = settings
     dispatch = Dispatch()
@@ -35,9 +36,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     dispatch.bell = bell
     app.extensions["taskyard.db"] = database
     app.extensions["taskyard.bell"] = bell
-    app.extensions["taskyard.terms"] = Terms(
+    terms = Terms(
         settings.secret_key, settings.execution_enabled, settings.agent_poll_interval_seconds
     )
+    app.extensions["taskyard.terms"] = terms
+    app.extensions["taskyard.counter"] = Counter(database, terms)
     migrating.register(app)
     api.register(app, settings)
     if settings.trusted_proxies:

@@ -30,11 +30,12 @@ RECONNECT: Final = (0.2, 5.0)
 class Waiter:
     """Somebody asleep until a lane rings, or an execution has news."""
 
-    __slots__ = ("_event", "lanes", "rung")
+    __slots__ = ("_event", "lanes", "news", "rung")
 
     def __init__(self, lanes: Iterable[str]) -> None:
         self.lanes = tuple(lanes)
         self.rung: str | None = None
+        self.news: set[uuid.UUID] = set()  # executions, until `take_news`
         self._event = threading.Event()
 
     def wake(self, lane: str | None) -> None:
@@ -46,6 +47,13 @@ class Waiter:
         rung = self._event.wait(seconds)
         self._event.clear()
         return rung
+
+    def take_news(self) -> set[uuid.UUID]:
+        """The executions with news since the last time. One by one: they may come meanwhile."""
+        taken: set[uuid.UUID] = set()
+        while self.news:
+            taken.add(self.news.pop())
+        return taken
 
 
 class Waiting:
@@ -99,10 +107,15 @@ class Waiting:
             waiter.wake(lane)
 
     def news(self, executions: Iterable[uuid.UUID]) -> None:
+        told = set(executions)
         with self._lock:
             woken = set(self._readers.get(None, ()))
-            for execution in executions:
-                woken |= self._readers.get(execution, set())
+            for waiter in woken:
+                waiter.news |= told
+            for execution in told:
+                for waiter in self._readers.get(execution, ()):
+                    waiter.news.add(execution)
+                    woken.add(waiter)
         for waiter in woken:
             waiter.wake(None)
 

@@ -28,5 +28,5 @@ def connect(settings: Settings) -> RedisBroker:
         # What a killed worker had taken is found by maintenance. By default that happens once in
         # a thousand commands: on a quiet queue, never.
         maintenance_chance=100_000,
-        heartbeat_timeout=30_000,
+        heartbeat_timeout=15_000,
     )

@@ -50,7 +50,10 @@ class Clockwork:
     def run(self) -> None:
         """Sweep until this process is told to end; the sweeps that run then are finished."""
         threading.Thread(target=self._end_when_told, name="end", daemon=True).start()
-        self._scheduler.add_job(self._lead, "interval", seconds=LEAD_SECONDS, executor="lead")
+        now = dt.datetime.now(dt.UTC)
+        self._scheduler.add_job(
+            self._lead, "interval", seconds=LEAD_SECONDS, executor="lead", next_run_time=now
+        )
         for sweep in self._sweeps:
             # The first comes with the lead: a clock restarted daily would never sweep daily.
             self._scheduler.add_job(

@@ -56,7 +56,7 @@ def configure(settings: Settings, process: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
     # Each tells of every job or connection at INFO.
-    for chatty in ("apscheduler", "urllib3", "geventwebsocket"):
+    for chatty in ("apscheduler", "alembic.runtime.plugins", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 

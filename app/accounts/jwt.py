@@ -52,8 +52,8 @@ def find(tx: Transaction, secret_key: str, text: str) -> Holder | None:
     if claims is None:
         return None
     try:
-        user_id = uuid.UUID(claims["sub"])
-        bought_with = uuid.UUID(claims["token"]) if "token" in claims else None
+        user_id = uuid.UUID(str(claims["sub"]))
+        bought_with = uuid.UUID(str(claims["token"])) if "token" in claims else None
         expires = dt.datetime.fromtimestamp(int(claims["exp"]), dt.UTC)
     except (ValueError, TypeError, OverflowError):
         return None

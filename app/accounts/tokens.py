@@ -143,6 +143,18 @@ def revoke_all(
     )
 
 
+def end_session(tx: Transaction, key: str) -> None:
+    tx.session.execute(
+        sa.update(ApiToken)
+        .where(
+            ApiToken.digest == digest(key),
+            ApiToken.revoked_at.is_(None),
+            ApiToken.scopes.contains([SESSION]),
+        )
+        .values(revoked_at=tx.now)
+    )
+
+
 def revoke_sessions(tx: Transaction, user_id: uuid.UUID) -> None:
     tx.session.execute(
         sa.update(ApiToken)

@@ -14,7 +14,7 @@ from app.accounts.policy import Caller
 from app.db import Transaction
 from app.errors import Fault, Invalid, Missing, Refused, Unauthenticated
 
-EMAIL: Final = re.compile(r"[^\s@<>\"',;:\\()\[\]]{1,64}@[^\s@<>\"',;:\\()\[\]]{1,190}")
+EMAIL: Final = r"^[A-Za-z0-9.!#$%&*+/=?^_{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}$"
 
 
 def create(
@@ -47,7 +47,7 @@ def create(
 
 
 def check_email(email: str, pointer: str = "/email") -> None:
-    if not EMAIL.fullmatch(email) or not email.isprintable():
+    if not re.fullmatch(EMAIL, email, re.ASCII):
         raise Invalid(
             "This is no e-mail address.",
             [Fault(pointer, "is no e-mail address")],

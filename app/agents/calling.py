@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.db import Row, Transaction
+from app.db import Row
 from app.errors import Forbidden, Unauthenticated
 
+Draw = tuple[str, Any]  # a lane, and the params that a job in it must contain; None: any
 
-@dataclass(frozen=True, slots=True)
+SEEN_SECONDS: Final = 10  # how fine `last_seen_at` is: the row is too hot to be written each time
+
+
+@dataclass(slots=True)
 class Agent:
     id: uuid.UUID
     name: str
@@ -23,25 +26,39 @@ class Agent:
     status: str
     max_concurrent: int
     capabilities: list[Any]
-    busy: int
-    reserved: list[uuid.UUID]  # executions that are reserved for it
+    last_seen_at: dt.datetime | None
+    reserved: list[uuid.UUID]  # executions that are for it and a few others alone
+    draws: tuple[Draw, ...] = field(init=False)  # the lanes that others share with it
+
+    def __post_init__(self) -> None:
+        draws: list[Draw] = []
+        for one in self.capabilities:
+            params = one.get("params") or None
+            draws.append((one["action"], params))
+            draws += [(f"{one['action']}@{execution}", params) for execution in self.reserved]
+        if self.kind == "human":
+            draws.append(("human", None))
+        self.draws = tuple(draws)
+
+    @property
+    def own_lane(self) -> str:
+        return f"agent:{self.id}"
 
     @property
     def lanes(self) -> list[str]:
-        """Where it waits for work; what it may take there is for the claim to say."""
-        actions = [one["action"] for one in self.capabilities]
-        reserved = [f"{action}@{execution}" for execution in self.reserved for action in actions]
-        human = ["human"] if self.kind == "human" else []
-        return [*actions, f"agent:{self.id}", *reserved, *human]
+        return [lane for lane, _ in self.draws] + [self.own_lane]
 
-    def serves(self, lane: str, action: str, params: dict[str, Any]) -> bool:
-        """Whether a job of this lane is for this agent; the same rule as the lanes of a claim."""
-        if lane == f"agent:{self.id}":
-            return True
-        return lane in self.lanes and any(
-            one["action"] == action and contains(params, one.get("params") or {})
-            for one in self.capabilities
+    def takes(self, lane: str, params: dict[str, Any]) -> bool:
+        """Whether a job in this lane is for this agent."""
+        return lane == self.own_lane or any(
+            lane == drawn and (wanted is None or contains(params, wanted))
+            for drawn, wanted in self.draws
         )
+
+    def seen_lately(self, now: dt.datetime) -> bool:
+        if self.last_seen_at is None or self.status == "unreachable":
+            return False
+        return (now - self.last_seen_at).total_seconds() < SEEN_SECONDS
 
 
 def contains(params: Any, wanted: Any) -> bool:
@@ -54,50 +71,44 @@ def contains(params: Any, wanted: Any) -> bool:
         return isinstance(params, list) and all(
             any(contains(one, value) for one in params) for value in wanted
         )
-    return type(params) is type(wanted) and bool(params == wanted)
+    if isinstance(wanted, bool) or isinstance(params, bool):
+        return params is wanted
+    return bool(params == wanted)
 
 
-def identified(callers: Sequence[Row], agent_id: uuid.UUID | None = None) -> Agent:
-    """The agent of an IDENTIFY's answer, refused where the key is not its own."""
-    if not callers:
+def identified(row: Row | None, agent_id: uuid.UUID | None = None) -> Agent:
+    """The agent of a row of IDENTIFY, refused where the key is not its own."""
+    if row is None:
         raise Unauthenticated(
             "This key is unknown, revoked or expired.",
             hint="Send `Authorization: Bearer <the agent's key>`; POST /api/agents makes one.",
         )
-    row = callers[0]
     if agent_id is not None and row["id"] != agent_id:
         raise Forbidden(
             "This key belongs to another agent.", hint="Call with the id that the key was made for."
         )
     if row["status"] == "retired":
         raise Forbidden("This agent is retired.", hint="Register a new one.")
-    return Agent(**{name: row[name] for name in Agent.__dataclass_fields__})
+    return Agent(*[row[name] for name in COLUMNS])
 
 
-SEEN_SECONDS: Final = 10
+COLUMNS: Final = (
+    "id", "name", "kind", "status", "max_concurrent", "capabilities", "last_seen_at", "reserved",
+)  # fmt: skip
 
-
-def seen(tx: Transaction, agent: Agent, last_seen_at: dt.datetime | None) -> None:
-    """Notes a sign of life, not oftener than is of use to anybody: the row is hot."""
-    if last_seen_at is None or (tx.now - last_seen_at).total_seconds() >= SEEN_SECONDS:
-        tx.later(SEEN, {"agent": agent.id, "now": tx.now})
-
-
-# Locks the agent's row: two of its polls at once would both see room for one more job. Comes after
-# the lock of an execution that is waited for, and before those that are only tried.
+# Locks the rows in the order of ids: two calls of one agent at once must see each other's leases.
 IDENTIFY: Final = """
-SELECT a.id, a.name, a.kind, a.status, a.max_concurrent, a.capabilities, a.last_seen_at,
+SELECT t.digest, a.id, a.name, a.kind, a.status, a.max_concurrent, a.capabilities, a.last_seen_at,
   now() AS now,
-  ARRAY(SELECT g.execution_id FROM engagements g WHERE g.agent_id = a.id) AS reserved,
-  (SELECT count(*) FROM leases l
-   WHERE l.agent_id = a.id AND l.ended_at IS NULL AND l.stilled_at IS NULL) AS busy
+  ARRAY(SELECT g.execution_id FROM engagements g WHERE g.agent_id = a.id) AS reserved
 FROM agents a JOIN api_tokens t ON t.agent_id = a.id
-WHERE t.digest = %(digest)s AND t.revoked_at IS NULL
+WHERE t.digest = ANY (%(digests)s) AND t.revoked_at IS NULL
   AND (t.expires_at IS NULL OR t.expires_at > now())
+ORDER BY a.id
 FOR NO KEY UPDATE OF a
 """
 SEEN: Final = """
 UPDATE agents SET last_seen_at = %(now)s, updated_at = now(),
   status = CASE status WHEN 'unreachable' THEN 'active' ELSE status END
-WHERE id = %(agent)s
+WHERE id = ANY (%(agents)s)
 """

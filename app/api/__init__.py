@@ -10,14 +10,16 @@ from app.settings import Settings
 
 def register(app: OpenAPI, settings: Settings) -> None:
     """Put the frame and every room into the app."""
-    from app.api import errors, frame, limits
+    from app.api import errors, frame, limits, reference, sessions
 
     app.extensions["taskyard.sizes"] = {}
     app.extensions["taskyard.limits"] = limits.Limits(settings.limits_url, settings.rate_limits)
     frame.register_frame(app)
+    sessions.register_sessions(app)
     errors.register_errors(app)
     for room in rooms():
         app.register_api(room.blueprint)
+    app.register_blueprint(reference.pages)
 
 
 def rooms() -> list[Room]:

@@ -42,7 +42,7 @@ class UserFilter(Paging):
 
 
 class NewUser(Body):
-    email: str = Field(min_length=3, max_length=254)
+    email: str = Field(max_length=254, pattern=users.EMAIL)
     role: RoleName = "member"
     name: str = Field(default="", max_length=200)
     password: str | None = Field(

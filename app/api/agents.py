@@ -7,7 +7,7 @@ import uuid
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from app.accounts import policy
 from app.accounts.models import ApiToken
@@ -18,20 +18,14 @@ from app.api.frame import database
 from app.api.paging import Page, Paging, read_page
 from app.api.room import Room
 from app.api.tokens import TokenOut
-from app.api.wire import Answer, Body, Count, JsonObject, Moment, Name
+from app.api.wire import WEB_ADDRESS, Answer, Body, Count, JsonObject, Moment, Name
 
 room = Room("agents", "Whoever does jobs: registering, keys, capabilities.")
 
 LONGEST_OVERLAP = 7 * 86_400
 
 
-def check_web_address(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or not text.isprintable() or " " in text:
-        raise ValueError("must be an address that begins with http:// or https://")
-    return text
-
-
-WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(check_web_address)]
+WebAddress = Annotated[str, Field(max_length=2_000, pattern=WEB_ADDRESS)]
 
 
 class Capability(Body):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from flask import g, request, session
@@ -10,6 +10,7 @@ from flask import g, request, session
 from app.accounts import jwt, tokens
 from app.accounts.policy import Caller, Role
 from app.api.frame import database, settings
+from app.db import Transaction
 from app.errors import Unauthenticated
 
 SESSION_KEY = "_user_id"  # where flask-login keeps what it gave us to keep
@@ -44,25 +45,41 @@ def read_key() -> Key:
     return Key(kind, tokens.digest(text))
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a caller showed. A stream keeps it, to look again while it is open."""
+
+    text: str = field(repr=False)
+    by_cookie: bool = False
+
+
+def read_proof() -> Proof:
+    if "HTTP_AUTHORIZATION" in request.environ:
+        return Proof(presented())
+    text = session.get(SESSION_KEY, "")
+    if not text:
+        raise unknown("This needs a key.")
+    return Proof(text, by_cookie=True)
+
+
+def find_holder(tx: Transaction, secret_key: str, proof: Proof) -> tokens.Holder | None:
+    """Whose proof it is, if it opens anything at this moment."""
+    kind = tokens.kind_of(proof.text)
+    if kind is None:
+        return jwt.find(tx, secret_key, proof.text)
+    # A session's key opens nothing as a bearer, nor a token as a cookie.
+    if proof.by_cookie != (kind == tokens.SESSION):
+        return None
+    return tokens.find(tx, tokens.digest(proof.text), kind)
+
+
 def identify() -> Caller:
     """Whoever calls, looked up now: a demotion or a revocation works at once."""
     if "caller" in g:
         return cast(Caller, g.caller)
-    if "HTTP_AUTHORIZATION" in request.environ:
-        text = presented()
-    else:
-        text = session.get(SESSION_KEY, "")
-        if not text:
-            raise unknown("This needs a key.")
+    proof = read_proof()
     with database().transaction() as tx:
-        kind = tokens.kind_of(text)
-        if kind is None:
-            holder = jwt.find(tx, settings().secret_key, text)
-        else:
-            by_cookie = "HTTP_AUTHORIZATION" not in request.environ
-            # A session's key opens nothing as a bearer, nor a token as a cookie.
-            fitting = by_cookie == (kind == tokens.SESSION)
-            holder = tokens.find(tx, tokens.digest(text), kind) if fitting else None
+        holder = find_holder(tx, settings().secret_key, proof)
     if holder is None:
         raise unknown("This key is unknown, revoked or expired.")
     g.caller = recognise(holder)

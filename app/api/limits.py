@@ -66,7 +66,7 @@ LOGINS: Final = pair("logins", 10, 60, 60)  # tried one by one: a handful is one
 
 @dataclass(slots=True)
 class Purse:
-    """Turns that this process may spend before it asks again; `refused_until` while there are none."""
+    """Turns that this process may spend before it asks again, or until when there are none."""
 
     turns: int = 0
     until: float = 0.0

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from app.api.wire import CURSOR, ONE_LINE, WEB_ADDRESS
 from app.errors import Fault, Invalid
 
 M = TypeVar("M", bound=BaseModel)
@@ -20,6 +21,11 @@ M = TypeVar("M", bound=BaseModel)
 MOST_FAULTS: Final = 50
 NUL_ESCAPED: Final = b"\\u0000"
 
+PATTERNS: Final = {
+    ONE_LINE: "must be one line of text with something to see in it",
+    WEB_ADDRESS: "must be an address that begins with http:// or https://",
+    CURSOR: "must be the next_cursor of a page, as it was",
+}
 SENTENCES: Final = {
     "missing": "is required",
     "string_type": "must be text",
@@ -41,25 +47,29 @@ SENTENCES: Final = {
 
 def read_body(request: Request, model: type[M]) -> M:
     """The body as its type. An empty one is an empty object."""
+    return read_json(read_raw(request), model)
+
+
+def read_data(request: Request) -> Any:
+    """The body as plain values, for a door that finds out by itself what they are."""
+    return parse(read_raw(request))
+
+
+def read_raw(request: Request) -> bytes:
     raw = request.get_data(cache=True)
     if not raw:
         raw = b"{}"
-    elif not request.is_json:
+    elif request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:
         raise UnsupportedMediaType(
             "This takes JSON: send it with the header Content-Type: application/json."
         )
-    return read_json(raw, model)
+    return raw
 
 
 def read_json(raw: bytes, model: type[M]) -> M:
     """Two parsers look at it: orjson refuses what is no JSON (NaN, half a surrogate, broken UTF-8),
     pydantic what is not the type. Together they cost a few microseconds."""
-    try:
-        data = orjson.loads(raw)
-    except orjson.JSONDecodeError as fault:
-        raise BadRequest(f"The body is not valid JSON: {fault.msg} at byte {fault.pos}.") from fault
-    if NUL_ESCAPED in raw:
-        refuse_nul(data)
+    data = parse(raw)
     try:
         return model.model_validate_json(raw)
     except ValidationError as fault:
@@ -74,6 +84,16 @@ def read_json(raw: bytes, model: type[M]) -> M:
         raise invalid_body(found, model) from fault
 
 
+def parse(raw: bytes) -> Any:
+    try:
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError as fault:
+        raise BadRequest(f"The body is not valid JSON: {fault.msg} at byte {fault.pos}.") from fault
+    if NUL_ESCAPED in raw:
+        refuse_nul(data)
+    return data
+
+
 def make_whole(data: Any, found: Sequence[ErrorDetails]) -> bool:
     """Turns 1.0 into 1 where a whole number is expected: in JSON they are the same number."""
     changed = False
@@ -84,10 +104,8 @@ def make_whole(data: Any, found: Sequence[ErrorDetails]) -> bool:
         *parents, last = error["loc"]
         place = data
         for step in parents:
-            if isinstance(place, dict) and step in place:
-                place = place[step]
-            elif isinstance(place, list) and isinstance(step, int) and step < len(place):
-                place = place[step]
+            if isinstance(place, (dict, list)):
+                place = find_step(place, step)
         try:
             if place[last] == value:
                 place[last] = int(value)
@@ -95,6 +113,14 @@ def make_whole(data: Any, found: Sequence[ErrorDetails]) -> bool:
         except (KeyError, IndexError, TypeError):
             continue
     return changed
+
+
+def find_step(place: Any, step: int | str) -> Any:
+    """One step down; none where pydantic names a branch of a union, which nobody sent."""
+    try:
+        return place[step]
+    except (KeyError, IndexError, TypeError):
+        return place
 
 
 def refuse_nul(data: Any) -> None:
@@ -184,7 +210,7 @@ def _read_fault(error: ErrorDetails, model: type[BaseModel], mark: str) -> Fault
 
 
 def _is_a_branch(step: int | str) -> bool:
-    """Pydantic names the branch of a union in the path, where the caller sent nothing of the kind."""
+    """Pydantic names the branch of a union in the path; the caller sent nothing of the kind."""
     return isinstance(step, str) and ("[" in step or step in ("str", "int", "float", "bool"))
 
 
@@ -196,6 +222,8 @@ def _say(error: ErrorDetails, model: type[BaseModel], path: Sequence[int | str])
         return "is not known here" + (f"; perhaps {near[0]} is meant" if near else "")
     if kind in SENTENCES:
         return SENTENCES[kind]
+    if kind == "string_pattern_mismatch":
+        return PATTERNS.get(error["ctx"]["pattern"], f"must match {error['ctx']['pattern']}")
     if kind == "value_error":
         return str(error.get("ctx", {}).get("error", error["msg"]))
     message = error["msg"]

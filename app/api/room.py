@@ -109,7 +109,10 @@ class Room:
                 **{name: model for name, model in declared.items() if model is not None},
                 **places(rule),
             }
-            door.__delay_validate_request__ = True  # type: ignore[attr-defined]  # we read it ourselves
+            # flask-openapi is to describe the door, not to stand in it: its own way of reading
+            # makes a JSON schema of the query's type at each request.
+            door.__delay_validate_request__ = True  # type: ignore[attr-defined]
+            door.view = door  # type: ignore[attr-defined]
             public = not ({"caller", "key"} & set(wanted))
             decorate = getattr(self.blueprint, method)
             decorate(
@@ -169,20 +172,22 @@ def open_door(
     needs_caller, needs_key = "caller" in wanted, "key" in wanted
 
     def door(**given: Any) -> Response:
-        if limit is not None:
-            limits().take(limit.address, address())
+        purses = limits() if limit is not None else None
+        if purses is not None and limit is not None:
+            purses.take(limit.address, address())
         if needs_key:
             key: Key = read_key()
-            if limit is not None:
-                limits().take(limit.key, key.digest.hex())
+            if purses is not None and limit is not None:
+                purses.take(limit.key, key.digest.hex())
             given["key"] = key
         elif needs_caller:
             caller: Caller = identify()
-            if limit is not None:
-                limits().take(limit.key, str(caller.token_id or caller.id))
+            if purses is not None and limit is not None:
+                purses.take(limit.key, str(caller.token_id or caller.id))
             given["caller"] = caller
         if query is not None:
-            given["query"] = read_query(dict(request.args.lists()), query)
+            asked = dict(request.args.lists()) if request.query_string else {}
+            given["query"] = read_query(asked, query)
         if body is not None:
             given["body"] = read_body(request, body)
         return write(view(**given), status)

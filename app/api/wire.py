@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import orjson
 from pydantic import (
@@ -22,6 +22,13 @@ from pydantic import (
 )
 
 LARGEST: Final = 2**63 - 1
+# A name stands in one line of lists and logs: something to see, no control character, no new line.
+# Written out, because JSON Schema, Rust and Python agree on no shorter way.
+_SEEN: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+WEB_ADDRESS: Final = "^https?://[!-~]+$"
+CURSOR: Final = "^[A-Za-z0-9_-]{22}$"
+ONE_LINE: Final = rf"^[^{_SEEN}]*[^\s{_SEEN}][^{_SEEN}]*$"
+FLAGS: Final = {"1": True, "0": False, "true": True, "false": False}
 RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
@@ -70,11 +77,11 @@ def storable(value: Any) -> Any:
     return value
 
 
-def check_name(value: str) -> str:
-    """A name stands in one line of lists and logs."""
-    if not value.isprintable() or not value.strip():
-        raise ValueError("must be one line of printable text")
-    return value
+def read_flag(value: Any) -> Any:
+    """For queries. Pydantic alone would also take yes, off, t and more, which no document says."""
+    if isinstance(value, str) and value not in FLAGS:
+        raise ValueError("must be 1, 0, true or false")
+    return FLAGS[value] if isinstance(value, str) else value
 
 
 Moment = Annotated[
@@ -86,9 +93,9 @@ Moment = Annotated[
 JsonObject = Annotated[dict[str, Any], AfterValidator(storable)]
 JsonValue = Annotated[Any, AfterValidator(storable)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
-Name = Annotated[str, AfterValidator(check_name), Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=ONE_LINE)]
 Flag = Annotated[
-    Literal["1", "0", "true", "false"], AfterValidator(lambda text: text in ("1", "true"))
+    bool, BeforeValidator(read_flag), WithJsonSchema({"enum": ["1", "0", "true", "false"]})
 ]
 
 

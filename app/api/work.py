@@ -12,18 +12,19 @@ from pydantic import Field, RootModel
 
 from app.api.callers import Key
 from app.api.errors import problem_of
-from app.api.frame import bell, database, terms
+from app.api.frame import bell, counter, database, terms
 from app.api.limits import EVENTS, POLLS
 from app.api.reading import read_body, read_json
 from app.api.room import Room, write
 from app.api.wire import Answer, Body, Moment, Query
 from app.db import Json
 from app.errors import Fault, Forbidden, Invalid, TaskyardError
-from app.handoff.claim import Held, Wish, holding
-from app.handoff.reporting import Answers, claim_of, report
+from app.handoff.calls import Answers, Call, Held, Wish
+from app.handoff.desk import holding
+from app.handoff.reporting import claim_of
 from app.handoff.reports import Report, respelled
 from app.handoff.terms import LEASE_SECONDS, Terms
-from app.handoff.waiting import claim_or_wait, look
+from app.handoff.waiting import ask_for_work, look
 
 room = Room("work", "The two calls of an agent: ask for work, report on it.")
 
@@ -146,15 +147,16 @@ def work(key: Key, agent_id: uuid.UUID, query: Poll) -> Response:
         actions=None if query.actions is None else tuple(query.actions),
         claim=query.claim,
     )
-    claimed = claim_or_wait(database(), bell(), terms(), agent_id, key.digest, wish, query.wait)
+    call = Call(key.digest, agent_id, wish=wish)
+    answers = ask_for_work(counter(), bell(), call, query.wait)
     again = poll_again(terms())
-    if not claimed.work and not claimed.control:
+    if not answers.work and not answers.standing:
         return Response(status=204, headers={"Retry-After": str(max(1, round(again)))})
     return write(
         {
-            "work": [piece(terms(), held) for held in claimed.work],
-            "control": claimed.control,
-            "poll_after_seconds": 0 if claimed.work else again,
+            "work": [piece(terms(), held) for held in answers.work],
+            "control": answers.standing,
+            "poll_after_seconds": 0 if answers.work else again,
         },
         200,
     )
@@ -184,45 +186,43 @@ def events(key: Key, execution_id: uuid.UUID, query: Next) -> Response:
     """
     refuse_people(key)
     raw = read_events()
-    reports: list[Report | TaskyardError]
-    if isinstance(raw, dict):
-        reports = [read_one(raw)]
-    else:
-        reports = [read_or_refuse(one) for one in raw]
-    valid = [one for one in reports if not isinstance(one, TaskyardError)]
+    reports: list[Report | TaskyardError] = (
+        [read_one(raw)] if isinstance(raw, dict) else [read_or_refuse(one) for one in raw]
+    )
+    valid = tuple(one for one in reports if not isinstance(one, TaskyardError))
     wish = None
     if query.next:
         actions = None if query.actions is None else tuple(query.actions)
         wish = Wish(1, query.lease_seconds, actions, claim_of(valid))
-    given = take(execution_id, key.digest, valid, wish)
-    answers = iter(given.given)
-    results = [one if isinstance(one, TaskyardError) else next(answers) for one in reports]
+    answers = serve_reports(key, execution_id, valid, wish)
+    given = iter(answers.given if answers is not None else ())
+    results = [one if isinstance(one, TaskyardError) else next(given) for one in reports]
     extra: Json = {}
     if wish is not None:
-        extra = {
-            "work": [piece(terms(), held) for held in given.work],
-            "poll_after_seconds": 0 if given.work else poll_again(terms()),
-        }
+        held = answers.work if answers is not None else []
+        extra["work"] = [piece(terms(), one) for one in held]
+        extra["poll_after_seconds"] = 0 if held else poll_again(terms())
     if isinstance(raw, dict):
         only = results[0]
         if isinstance(only, TaskyardError):
             raise only
         return write({**only, **extra}, 201)
     told = [problem_of(one)[1] if isinstance(one, TaskyardError) else one for one in results]
-    return write({"results": told, "control": given.control, **extra}, 201)
+    control = "continue" if answers is None else answers.control
+    return write({"results": told, "control": control, **extra}, 201)
 
 
-def take(
-    execution_id: uuid.UUID, digest: bytes, reports: list[Report], wish: Wish | None
-) -> Answers:
-    """Reports, and the next work: where all that is on offer was in other hands, asks once more."""
+def serve_reports(
+    key: Key, execution_id: uuid.UUID, reports: tuple[Report, ...], wish: Wish | None
+) -> Answers | None:
+    """Where the next work was in other hands, it is asked for once more, without the reports."""
     if not reports:
-        return Answers([])
-    with database().transaction() as tx:
-        given = report(tx, terms(), execution_id, digest, reports, wish)
-    if wish is not None and not given.work and given.agent is not None and given.accepted:
-        given.work = look(database(), terms(), given.agent, digest, wish).work
-    return given
+        return None
+    answers = counter().serve(Call(key.digest, None, execution_id, reports, wish))
+    if wish is not None and not answers.work and answers.missed is not None:
+        again = Call(key.digest, answers.agent.id, wish=wish, missed=answers.missed)
+        answers.work = look(counter(), again).work
+    return answers
 
 
 def read_events() -> Json | list[Any]:

@@ -10,12 +10,16 @@ import click
 
 from app.errors import TaskyardError
 from app.settings import SettingsInvalid
+from app.version import VERSION
 
 # name: (module, what `taskyard --help` says). The module has a click command of that name.
 COMMANDS: Final = {
     "up": ("app.cli.up", "Start everything in the foreground, and end it with Ctrl-C."),
     "check": ("app.cli.check", "Verify settings, database, migrations, Redis, worker, clock."),
     "migrate": ("app.cli.migrate", "Bring the database up to date."),
+    "user": ("app.cli.users", "Create users."),
+    "token": ("app.cli.users", "Make personal tokens."),
+    "openapi": ("app.cli.openapi", "Print the OpenAPI document of the HTTP API."),
     "web": ("app.cli.processes", "Start the web process alone."),
     "worker": ("app.cli.processes", "Start a worker alone."),
     "clock": ("app.cli.processes", "Start the clock alone."),
@@ -62,6 +66,6 @@ class Misset(Told):
 
 
 @click.group(cls=Rooms)
-@click.version_option(package_name="taskyard", message="%(prog)s %(version)s")
+@click.version_option(VERSION, message="%(prog)s %(version)s")
 def main() -> None:
     """Taskyard executes plans with agents."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import http.client
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import click
+import orjson
 
 from app import waiting
 from app.cli.finding import data_option, read_settings
@@ -57,6 +60,8 @@ class Yard:
         self.sockets: Path | None = None
         self.listener: socket.socket | None = None
         self.supervisor = Supervisor(self._say, ROOT)
+        form = self.settings.log_format
+        self.plain = sys.stdout.isatty() if form == "auto" else form == "text"
         self.ready = False
         self.patient_until = time.monotonic() + SLOW
 
@@ -229,17 +234,25 @@ class Yard:
         self.folder.let_go()
 
     def _environ(self) -> dict[str, str]:
-        environ = surroundings_of(self.settings)
-        if self.settings.log_format == "auto" and sys.stdout.isatty():
-            # The children speak into a pipe, but it is a person who reads.
-            environ["TASKYARD_LOG_FORMAT"] = "text"
-        return environ
+        # The children speak into a pipe, but it may be a person who reads.
+        form: Literal["text", "json"] = "text" if self.plain else "json"
+        return {
+            **surroundings_of(replace(self.settings, log_format=form)),
+            "PROMETHEUS_MULTIPROC_DIR": str(self.folder.path / "metrics"),
+        }
 
     def _say(self, who: str, line: str) -> None:
-        self._tell(line if line.startswith("{") else f"{who:<8} | {line}")
+        if self.plain:
+            self._tell(f"{who:<8} | {line}")
+        elif line.startswith("{"):
+            self._tell(line)
+        else:
+            now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds")
+            said = {"time": now, "level": "info", "process": who, "message": line}
+            self._tell(orjson.dumps(said).decode())
 
     def _tell(self, line: str) -> None:
         # A reader that went away (`taskyard up | head`) is no reason to end.
-        with contextlib.suppress(BrokenPipeError, OSError):
+        with contextlib.suppress(OSError):
             sys.stdout.write(f"{line}\n")
             sys.stdout.flush()

@@ -10,7 +10,7 @@ from app.executions.lanes import lane_of
 from app.executions.loading import load_job
 from app.executions.run import hold
 from app.handoff.judging import Bench, hand_back
-from app.handoff.leases import live_leases, save
+from app.handoff.leases import live_lease
 from app.handoff.settling import settle
 
 
@@ -23,13 +23,15 @@ def hand_jobs_back(tx: Transaction, agent_id: uuid.UUID, *, actor: str) -> int:
         held = tx.execute(HELD, {"agent": agent_id, "execution": execution}).fetchall()
         for job_id in [row["job_id"] for row in held]:
             job = load_job(tx, run, job_id)
-            lease = live_leases(tx, [job_id])[job_id]
+            lease = live_lease(tx, run, job)
+            if lease is None:
+                continue
             bench = Bench(tx, run, job, lease, actor)
             if job.status == "waiting":
                 lease.end("released", run.now)
             else:
                 hand_back(bench, None, "job_released", "released")
-            save(tx, lease)
+            run.change_lease(lease)
             handed += 1
         pinned = {"agent_lane": lane_of("", agent=agent_id), "execution": execution}
         for row in tx.execute(PINNED, pinned).fetchall():

@@ -9,9 +9,9 @@ from app.control.jobs import unblock
 from app.db import Row, Transaction
 from app.errors import Refused
 from app.executions.loading import load_job
-from app.executions.rows import Job
+from app.executions.rows import Job, Lease
 from app.executions.run import Run, hold
-from app.handoff.leases import Lease, live_leases, save
+from app.handoff.leases import live_lease
 from app.handoff.settling import settle
 
 
@@ -39,7 +39,7 @@ def decide(
         job = load_job(tx, run, checkpoint["job_id"])
         job.answers = [*job.answers, {"title": checkpoint["title"], **verdict.told()}]
         run.change(job)
-        lease = live_leases(tx, [job.id]).get(job.id)
+        lease = live_lease(tx, run, job)
         if job.status == "waiting":
             answer_waiting(run, job, lease, checkpoint, verdict, actor)
         elif job.status == "blocked":
@@ -51,7 +51,7 @@ def decide(
                 job_status=job.status,
             )
         if lease is not None:
-            save(tx, lease)
+            run.change_lease(lease)
         settle(tx, run)
     run.write(tx)
     return find(tx, checkpoint_id)

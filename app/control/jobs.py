@@ -14,7 +14,7 @@ from app.executions.lanes import lane_of
 from app.executions.loading import load_job, prerequisites_open
 from app.executions.rows import Job
 from app.executions.run import Run
-from app.handoff.leases import live_leases, save
+from app.handoff.leases import live_lease
 from app.handoff.settling import settle
 
 
@@ -142,10 +142,10 @@ def refuse_held(job: Job) -> None:
 
 
 def end_lease(tx: Transaction, run: Run, job: Job, outcome: str) -> None:
-    lease = live_leases(tx, [job.id]).get(job.id)
+    lease = live_lease(tx, run, job)
     if lease is not None:
         lease.end(outcome, run.now)
-        save(tx, lease)
+        run.change_lease(lease)
 
 
 ASSIGNABLE = "SELECT 1 FROM agents WHERE id = %(agent)s AND status <> 'retired'"

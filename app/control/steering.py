@@ -11,7 +11,7 @@ from app.executions.loading import load_by_status, prerequisites_open
 from app.executions.run import Run
 from app.executions.states import ENDED
 from app.handoff import standstill
-from app.handoff.leases import live_leases_of_run, save
+from app.handoff.leases import live_leases
 from app.handoff.settling import drop_leftovers, settle
 
 
@@ -83,12 +83,12 @@ def time_out(tx: Transaction, run: Run) -> None:
         actor="clock",
         reason="Its deadline passed before its jobs were done.",
     )
-    leases = live_leases_of_run(tx, run)
+    leases = live_leases(tx, run)
     for job in load_by_status(tx, run, ("leased", "running")):
         run.move(job, "job_released", "ready", actor="clock", message="The deadline passed.")
     for lease in leases.values():
         lease.end("timed_out", run.now)
-        save(tx, lease)
+        run.change_lease(lease)
     run.withdraw_offers(tx)
     run.write(tx)
 

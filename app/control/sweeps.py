@@ -16,7 +16,7 @@ from app.executions.loading import load_job
 from app.executions.run import Run, hold
 from app.executions.states import LEASED
 from app.handoff.judging import Bench, hand_back, lose
-from app.handoff.leases import live_leases, save
+from app.handoff.leases import live_lease
 from app.handoff.settling import settle
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def end_expired(tx: Transaction, run: Run, jobs: list[uuid.UUID]) -> int:
     ended = 0
     for job_id in jobs:
         job = load_job(tx, run, job_id)
-        lease = live_leases(tx, [job_id]).get(job_id)
+        lease = live_lease(tx, run, job)
         # A heartbeat, a report or another clock may have been here in between.
         if lease is None or lease.stilled_at is not None or lease.expires_at > run.now:
             continue
@@ -56,7 +56,7 @@ def end_expired(tx: Transaction, run: Run, jobs: list[uuid.UUID]) -> int:
             hand_back(bench, None, "lease_expired", "expired")
         else:
             lose(bench, "lost", "Its lease ran out: nothing was heard in time.", "expired")
-        save(tx, lease)
+        run.change_lease(lease)
         ended += 1
     settle(tx, run)
     run.write(tx)

@@ -6,7 +6,7 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from app.db import Json, Row
 from app.executions.states import FINAL, SERVING
@@ -121,6 +121,13 @@ class Job:
         return self.status in FINAL
 
 
+LEASE_COLUMNS: Final = """l.id, l.execution_id, l.job_id, l.agent_id, l.attempt, l.claim, l.seconds,
+  l.granted_at, l.started_at, l.expires_at, l.heartbeat_at, l.stilled_at, l.still_seconds,
+  l.percent, l.ended_at, l.outcome, l.tokens, l.cost_usd"""
+LEASE_BESIDE: Final = ", ".join(
+    f"{name.strip()} AS l_{name.strip()[2:]}" for name in LEASE_COLUMNS.split(",")
+)
+
 # What a work item tells beside the job: what its prerequisites put out, and what comes after it.
 WORK_COLUMNS = """
   (SELECT jsonb_object_agg(p.code, jsonb_build_object('title', p.title, 'output', p.result))
@@ -148,3 +155,60 @@ def job_of(row: Row) -> Job:
     job.inputs = row.get("inputs") or {}
     job.upcoming = row.get("upcoming") or []
     return job
+
+
+@dataclass(slots=True)
+class Lease:
+    id: uuid.UUID
+    execution_id: uuid.UUID
+    job_id: uuid.UUID
+    agent_id: uuid.UUID
+    attempt: int
+    claim: str | None
+    seconds: int
+    granted_at: dt.datetime
+    started_at: dt.datetime | None
+    expires_at: dt.datetime
+    heartbeat_at: dt.datetime | None = None
+    stilled_at: dt.datetime | None = None
+    still_seconds: float = 0.0
+    percent: float | None = None
+    ended_at: dt.datetime | None = None
+    outcome: str | None = None
+    tokens: int = 0
+    cost_usd: Decimal = Decimal(0)
+
+    @property
+    def live(self) -> bool:
+        return self.ended_at is None
+
+    def keep(self, now: dt.datetime) -> None:
+        """A sign of life: the deadline moves on, unless the clock stands still anyway."""
+        self.heartbeat_at = now
+        self.started_at = self.started_at or now
+        if self.stilled_at is None:
+            self.expires_at = max(self.expires_at, now + dt.timedelta(seconds=self.seconds))
+
+    def still(self, now: dt.datetime) -> None:
+        """Stops its clock: a person decides, or the execution is paused."""
+        self.stilled_at = self.stilled_at or now
+
+    def go_on(self, now: dt.datetime) -> None:
+        """Lets its clock run again; the time that it stood still is given back."""
+        if self.stilled_at is not None:
+            stood = now - self.stilled_at
+            self.expires_at += stood
+            self.still_seconds += stood.total_seconds()
+            self.stilled_at = None
+
+    def end(self, outcome: str, now: dt.datetime) -> None:
+        self.ended_at = now
+        self.outcome = outcome
+        self.stilled_at = None
+
+
+LEASE_FIELDS: Final = tuple(Lease.__dataclass_fields__)
+
+
+def lease_of(row: Row, prefix: str = "") -> Lease:
+    return Lease(*[row[prefix + name] for name in LEASE_FIELDS])

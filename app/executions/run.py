@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from psycopg.types.json import Jsonb
 
 from app.db import Json, Transaction, new_id
 from app.errors import Missing, Refused
-from app.executions.rows import EXECUTION_COLUMNS, Execution, Job, execution_of
+from app.executions.rows import EXECUTION_COLUMNS, Execution, Job, Lease, execution_of
 from app.executions.states import (
     DONE,
     ENDED,
@@ -35,11 +36,14 @@ class Run:
         self.execution = execution
         self.now = now
         self.jobs: dict[uuid.UUID, Job] = {}
+        self.leases: dict[uuid.UUID, Lease] = {}
         self.successors: dict[uuid.UUID, list[Job]] = {}
         self.freed: list[Job] = []  # nothing stands before them any more; `settle` sends them on
         self.rings: dict[str, int] = {}
         self._events: list[Json] = []
         self._changed_jobs: dict[uuid.UUID, Job] = {}
+        self._changed_leases: dict[uuid.UUID, Lease] = {}
+        self._new_leases: dict[uuid.UUID, Lease] = {}
         self._source = self.execution.status
         self._first = self.execution.last_event
         self._changed = False
@@ -47,6 +51,17 @@ class Run:
     def add(self, job: Job) -> Job:
         """Takes a job into the run. One that is known already stays as it has become."""
         return self.jobs.setdefault(job.id, job)
+
+    def add_lease(self, lease: Lease) -> Lease:
+        """The same for a lease."""
+        return self.leases.setdefault(lease.id, lease)
+
+    def new_lease(self, lease: Lease) -> None:
+        self._new_leases[lease.id] = self.add_lease(lease)
+
+    def change_lease(self, lease: Lease) -> None:
+        if lease.id not in self._new_leases:
+            self._changed_leases[lease.id] = lease
 
     def follow(self, prerequisite: uuid.UUID, job: Job) -> None:
         self.successors.setdefault(prerequisite, []).append(self.add(job))
@@ -68,6 +83,7 @@ class Run:
         self._events.append(
             {
                 "id": new_id(),
+                "execution_id": execution.id,
                 "number": execution.last_event,
                 "type": event,
                 "job_id": None if job is None else job.id,
@@ -217,28 +233,69 @@ class Run:
         """Says that the execution's own columns changed, though no event tells of it."""
         self._changed = True
 
+    @property
+    def changed(self) -> bool:
+        return bool(self._events or self._changed_jobs or self._changed_leases or self._changed)
+
     def write(self, tx: Transaction) -> None:
         """Queues everything that changed, to leave in one flight with the commit."""
-        assert not self.freed, "freed jobs were left behind: settle the run before it is written"
-        if not (self._events or self._changed_jobs or self._changed):
-            return
-        execution = self.execution
-        tx.later(
-            WRITE,
-            {
-                "jobs": Jsonb([written(job) for job in self._changed_jobs.values()]),
-                "moved": len(self._changed_jobs),
-                "events": Jsonb(self._events),
-                "source": self._source,
-                "first": self._first,
-                "now": self.now,
-                **{name: getattr(execution, name) for name in EXECUTION_WRITTEN},
-            },
+        write_runs(tx, [self])
+
+    def told(self) -> Json:
+        """The execution's row as it shall be, and the guards that it was what it was."""
+        return {
+            **{name: getattr(self.execution, name) for name in EXECUTION_WRITTEN},
+            "source": self._source,
+            "first": self._first,
+        }
+
+    def told_jobs(self) -> Iterator[Json]:
+        for job in self._changed_jobs.values():
+            row = {name: getattr(job, name) for name in JOB_WRITTEN}
+            row.update(id=job.id, source=job.source, result=job.result, error=job.error)
+            yield row
+
+    def told_events(self) -> Iterator[Json]:
+        yield from self._events
+
+    def told_leases(self) -> tuple[list[Json], list[Json]]:
+        """Those newly granted, and those that changed."""
+        return (
+            [rows_of(lease, LEASE_GRANTED) for lease in self._new_leases.values()],
+            [rows_of(lease, LEASE_WRITTEN) for lease in self._changed_leases.values()],
         )
-        for lane, jobs in self.rings.items():
-            tx.outgoing.rings[lane] += jobs
-        if self._events:
-            tx.outgoing.nudges.add(execution.id)
+
+
+def rows_of(lease: Lease, columns: Mapping[str, str]) -> Json:
+    return {name: getattr(lease, name) for name in columns}
+
+
+def write_runs(tx: Transaction, runs: Iterable[Run]) -> None:
+    """Queues the changes of several runs in one statement."""
+    changed = [run for run in runs if run.changed]
+    if not changed:
+        return
+    assert not any(run.freed for run in changed), "freed jobs were left behind: settle the run"
+    jobs = [row for run in changed for row in run.told_jobs()]
+    leases = [run.told_leases() for run in changed]
+    kept = [row for _, rows in leases for row in rows]
+    tx.later(
+        WRITE,
+        {
+            "now": changed[0].now,
+            "executions": Jsonb([run.told() for run in changed]),
+            "jobs": Jsonb(jobs),
+            "moved": len(jobs),
+            "kept": Jsonb(kept),
+            "kept_leases": len(kept),
+            "granted": Jsonb([row for rows, _ in leases for row in rows]),
+            "events": Jsonb([row for run in changed for row in run.told_events()]),
+        },
+    )
+    for run in changed:
+        for lane, on_offer in run.rings.items():
+            tx.outgoing.rings[lane] += on_offer
+        tx.outgoing.nudges.add(run.execution.id)
 
 
 def hold(tx: Transaction, execution_id: uuid.UUID) -> Run:
@@ -292,44 +349,108 @@ JOB_WRITTEN: Final = {
     "finished_at": "timestamptz",
     "metadata": "jsonb",
 }
-EXECUTION_WRITTEN: Final = (
-    "id", "status", "status_reason", "deadline_at", "timed_out", "paused_at", "started_at",
-    "finished_at", "budget_tokens", "budget_usd", "spent_tokens", "spent_usd", "last_event",
-    "total_weight", "finished_weight", "open_jobs", "moving_jobs", "unfinished_jobs", "live_leases",
-)  # fmt: skip
+LEASE_GRANTED: Final = {
+    "id": "uuid",
+    "execution_id": "uuid",
+    "job_id": "uuid",
+    "agent_id": "uuid",
+    "attempt": "integer",
+    "claim": "text",
+    "seconds": "integer",
+    "granted_at": "timestamptz",
+    "expires_at": "timestamptz",
+}
+LEASE_WRITTEN: Final = {
+    "id": "uuid",
+    "started_at": "timestamptz",
+    "expires_at": "timestamptz",
+    "heartbeat_at": "timestamptz",
+    "stilled_at": "timestamptz",
+    "still_seconds": "float8",
+    "percent": "float8",
+    "ended_at": "timestamptz",
+    "outcome": "text",
+    "tokens": "bigint",
+    "cost_usd": "numeric",
+}
+EXECUTION_WRITTEN: Final = {
+    "id": "uuid",
+    "status": "text",
+    "status_reason": "text",
+    "deadline_at": "timestamptz",
+    "timed_out": "boolean",
+    "paused_at": "timestamptz",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+    "budget_tokens": "bigint",
+    "budget_usd": "numeric",
+    "spent_tokens": "bigint",
+    "spent_usd": "numeric",
+    "last_event": "integer",
+    "total_weight": "float8",
+    "finished_weight": "float8",
+    "open_jobs": "integer",
+    "moving_jobs": "integer",
+    "unfinished_jobs": "integer",
+    "live_leases": "integer",
+}
+EVENT_WRITTEN: Final = {
+    "id": "uuid",
+    "execution_id": "uuid",
+    "number": "integer",
+    "type": "text",
+    "job_id": "uuid",
+    "agent_id": "uuid",
+    "actor": "text",
+    "data": "jsonb",
+    "message": "text",
+    "agent_timestamp": "timestamptz",
+}
 
 
-def written(job: Job) -> Json:
-    row = {name: getattr(job, name) for name in JOB_WRITTEN}
-    row.update(id=job.id, source=job.source, result=job.result, error=job.error)
-    return row
+def typed(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in columns.items())
 
 
-# One statement, so that a run costs one round trip however much changed. Every guard stands in the
-# last CASE: where a job has left the state it was read in, or another hand wrote the log, the event
-# number becomes NULL, which the column refuses, and the transaction is gone.
+def named(columns: Iterable[str], prefix: str = "") -> str:
+    return ", ".join(prefix + name for name in columns)
+
+
+def assigned(columns: Iterable[str], source: str, *without: str) -> str:
+    return ", ".join(f"{name} = {source}.{name}" for name in columns if name not in without)
+
+
+# One statement, so that it costs one round trip however much changed. Every guard stands in the
+# last CASE: where a job has left the state it was read in, a lease was ended meanwhile, or another
+# hand wrote the log, the event number becomes NULL, which the column refuses, and the transaction
+# is gone.
 WRITE: Final = f"""
-WITH asked AS (
-  SELECT * FROM jsonb_to_recordset(%(jobs)s) AS a(id uuid, source text, result jsonb, error jsonb,
-    {", ".join(f"{name} {kind}" for name, kind in JOB_WRITTEN.items())})
-), moved AS (
+WITH moved AS (
   UPDATE jobs j SET updated_at = now(), result = coalesce(a.result, j.result),
     error = CASE WHEN a.status = 'completed' THEN NULL ELSE coalesce(a.error, j.error) END,
-    {", ".join(f"{name} = a.{name}" for name in JOB_WRITTEN)}
-  FROM asked a WHERE j.id = a.id AND j.execution_id = %(id)s AND j.status = a.source
+    {assigned(JOB_WRITTEN, "a")}
+  FROM jsonb_to_recordset(%(jobs)s)
+    AS a(id uuid, source text, result jsonb, error jsonb, {typed(JOB_WRITTEN)})
+  WHERE j.id = a.id AND j.status = a.source
   RETURNING 1
+), kept AS (
+  UPDATE leases l SET updated_at = now(), {assigned(LEASE_WRITTEN, "k", "id")}
+  FROM jsonb_to_recordset(%(kept)s) AS k({typed(LEASE_WRITTEN)})
+  WHERE l.id = k.id AND l.ended_at IS NULL
+  RETURNING 1
+), granted AS (
+  INSERT INTO leases ({named(LEASE_GRANTED)})
+  SELECT {named(LEASE_GRANTED)} FROM jsonb_to_recordset(%(granted)s) AS g({typed(LEASE_GRANTED)})
 ), logged AS (
-  INSERT INTO execution_events
-    (id, execution_id, number, type, job_id, agent_id, actor, data, message, agent_timestamp,
-     created_at)
-  SELECT v.id, %(id)s, v.number, v.type, v.job_id, v.agent_id, v.actor, v.data, v.message,
-    v.agent_timestamp, %(now)s
-  FROM jsonb_to_recordset(%(events)s) AS v(id uuid, number integer, type text, job_id uuid,
-    agent_id uuid, actor text, data jsonb, message text, agent_timestamp timestamptz)
+  INSERT INTO execution_events ({named(EVENT_WRITTEN)}, created_at)
+  SELECT {named(EVENT_WRITTEN)}, %(now)s
+  FROM jsonb_to_recordset(%(events)s) AS v({typed(EVENT_WRITTEN)})
 )
-UPDATE executions SET updated_at = now(),
-  {", ".join(f"{name} = %({name})s" for name in EXECUTION_WRITTEN if name not in ("id", "last_event"))},
-  last_event = CASE WHEN status = %(source)s AND last_event = %(first)s
-    AND (SELECT count(*) FROM moved) = %(moved)s THEN %(last_event)s::integer END
-WHERE id = %(id)s
+UPDATE executions e SET updated_at = now(), {assigned(EXECUTION_WRITTEN, "x", "id", "last_event")},
+  last_event = CASE WHEN e.status = x.source AND e.last_event = x.first
+    AND (SELECT count(*) FROM moved) = %(moved)s AND (SELECT count(*) FROM kept) = %(kept_leases)s
+    THEN x.last_event END
+FROM jsonb_to_recordset(%(executions)s)
+  AS x(source text, first integer, {typed(EXECUTION_WRITTEN)})
+WHERE e.id = x.id
 """

@@ -18,9 +18,8 @@ from app.db import Json, Transaction
 from app.errors import Refused
 from app.executions.breakdown import break_down
 from app.executions.retry import GiveUp, after_failure, after_return
-from app.executions.rows import Job
+from app.executions.rows import Job, Lease
 from app.executions.run import Run
-from app.handoff.leases import Lease
 from app.handoff.reports import (
     Asked,
     Blocked,
@@ -140,7 +139,7 @@ def _usage(report: Usage, bench: Bench) -> int | None:
     if execution.serving and overspent(
         execution.spent_tokens, execution.budget_tokens, execution.spent_usd, execution.budget_usd
     ):
-        pause(bench.tx, bench.run, actor="taskyard", reason="The budget is spent.", known=lease)
+        pause(bench.tx, bench.run, actor="taskyard", reason="The budget is spent.")
         ask(
             bench.tx,
             bench.run,

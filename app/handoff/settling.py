@@ -6,7 +6,7 @@ from app.checkpoints.asking import ask, withdraw
 from app.db import Transaction
 from app.executions.loading import load_unfinished
 from app.executions.run import Run
-from app.handoff.leases import live_leases_of_run, save
+from app.handoff.leases import live_leases
 
 
 def settle(tx: Transaction, run: Run) -> None:
@@ -35,11 +35,11 @@ def settle(tx: Transaction, run: Run) -> None:
 
 def drop_leftovers(tx: Transaction, run: Run) -> None:
     """Cancels what is unfinished in an execution that has ended, and ends the leases of it."""
-    leases = live_leases_of_run(tx, run)
+    leases = live_leases(tx, run)
     for job in load_unfinished(tx, run):
         run.move(job, "job_cancelled", "cancelled", actor="taskyard", message="Its run has ended.")
         withdraw(tx, job)
         lease = leases.get(job.id)
         if lease is not None:
             lease.end("cancelled", run.now)
-            save(tx, lease)
+            run.change_lease(lease)

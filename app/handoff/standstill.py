@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from app.db import Transaction
 from app.executions.run import Run
-from app.handoff.leases import Lease, live_leases_of_run, save
+from app.handoff.leases import live_leases
 
 
-def pause(tx: Transaction, run: Run, *, actor: str, reason: str, known: Lease | None = None) -> int:
-    """`known` is a lease that the caller has in hand and will write itself."""
+def pause(tx: Transaction, run: Run, *, actor: str, reason: str) -> int:
     number = run.move_execution("paused", "execution_paused", actor=actor, reason=reason)
-    for lease in live_leases_of_run(tx, run).values():
-        if known is not None and lease.id == known.id:
-            lease = known
+    for lease in live_leases(tx, run).values():
         lease.still(run.now)
-        if lease is not known:
-            save(tx, lease)
+        run.change_lease(lease)
     run.withdraw_offers(tx)
     return number
 
@@ -31,10 +27,10 @@ def resume(tx: Transaction, run: Run, *, actor: str, reason: str) -> int:
         "running" if busy else "queued", "execution_resumed", actor=actor, reason=reason
     )
     waiting = waiting_jobs(tx, run)
-    for lease in live_leases_of_run(tx, run).values():
+    for lease in live_leases(tx, run).values():
         if lease.job_id not in waiting:
             lease.go_on(run.now)
-            save(tx, lease)
+            run.change_lease(lease)
     run.renew_offers(tx)
     return number
 

@@ -3,63 +3,47 @@
 from __future__ import annotations
 
 import time
-import uuid
+from dataclasses import replace
 from typing import Final
 
 from app.bell import Bell
 from app.db import Database
-from app.executions.run import hold
-from app.handoff.claim import Claimed, Wish, claim
-from app.handoff.terms import Terms
+from app.handoff.calls import Answers, Call
+from app.handoff.counter import Counter
 
 MISSED_SECONDS: Final = 0.05
 MOST_MISSES: Final = 3
 
 
-def claim_or_wait(
-    database: Database,
-    bell: Bell,
-    terms: Terms,
-    agent_id: uuid.UUID,
-    digest: bytes,
-    wish: Wish,
-    seconds: float,
-) -> Claimed:
+def ask_for_work(counter: Counter, bell: Bell, call: Call, seconds: float) -> Answers:
     """Looks for work, for so many seconds. Subscribes before it looks, so that no ring is lost."""
-    claimed = look(database, terms, agent_id, digest, wish)
-    if claimed.work or claimed.barred or seconds <= 0:
-        return claimed
+    answers = look(counter, call)
+    if answers.work or answers.barred or seconds <= 0:
+        return answers
     until = time.monotonic() + seconds
-    with bell.waiting.for_work(claimed.agent.lanes) as waiter:
+    with bell.waiting.for_work(answers.agent.lanes) as waiter:
         while not bell.closing.is_set():
-            claimed = look(database, terms, agent_id, digest, wish)
-            if claimed.work or claimed.barred:
-                return claimed
+            answers = look(counter, call)
             left = until - time.monotonic()
-            if left <= 0:
-                return claimed
-            if waiter.rung is not None and claimed.missed is not None:
+            if answers.work or answers.barred or left <= 0:
+                return answers
+            if waiter.rung is not None and answers.missed is not None:
                 # Work is there which is not for this one: the next in the queue may take it.
                 bell.waiting.ring(waiter.rung, 1)
             waiter.rung = None
             # Beside work that another transaction holds nobody sleeps for long.
-            waiter.wait(min(left, MISSED_SECONDS if claimed.missed else left))
-    return claimed
+            waiter.wait(min(left, MISSED_SECONDS if answers.missed else left))
+    return answers
 
 
-def look(
-    database: Database, terms: Terms, agent_id: uuid.UUID, digest: bytes, wish: Wish
-) -> Claimed:
-    """Claims; where all that is on offer is in other hands, waits for the first of them."""
-    with database.transaction() as tx:
-        claimed = claim(tx, terms, agent_id, digest, wish)
+def look(counter: Counter, call: Call) -> Answers:
+    """Asks once; where all that is on offer is in other hands, waits for the first of it."""
+    answers = counter.serve(call)
     for _ in range(MOST_MISSES):
-        if claimed.missed is None:
+        if answers.work or answers.missed is None:
             break
-        with database.transaction() as tx:
-            hold(tx, claimed.missed)
-            claimed = claim(tx, terms, agent_id, digest, wish)
-    return claimed
+        answers = counter.serve(replace(call, missed=answers.missed))
+    return answers
 
 
 def look_for_work(database: Database, lanes: list[str]) -> dict[str, int]:

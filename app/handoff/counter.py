@@ -1,0 +1,117 @@
+"""The counter, where agents' calls queue up: one clerk a process serves all who stand there.
+
+A transaction for several calls costs little more than one for one: its locks are held for one short
+while, its statements and its flush to disk are shared. Under load that triples the hand-offs; when
+it is quiet, a call is alone in its batch and nobody waits for anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from typing import Final
+
+from app.agents.calling import Draw
+from app.db import Database
+from app.errors import TaskyardError, Unavailable
+from app.handoff.calls import Answers, Call
+from app.handoff.desk import serve
+from app.handoff.terms import Terms
+
+log = logging.getLogger(__name__)
+
+MOST_CALLS: Final = 32
+MOST_WISHED: Final = 100  # jobs that one batch hands out at the most, give or take a call
+MOST_KNOWN: Final = 10_000
+
+
+class Ticket:
+    """A call that waits for its answer."""
+
+    __slots__ = ("answer", "call", "done")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.done = threading.Event()
+        self.answer: Answers | Exception | None = None
+
+
+class Counter:
+    def __init__(self, database: Database, terms: Terms) -> None:
+        self.database = database
+        self.terms = terms
+        self._queue: deque[Ticket] = deque()
+        self._called = threading.Event()
+        self._lock = threading.Lock()
+        self._clerk: threading.Thread | None = None
+        # What lanes a key was last seen to draw from: a guess, which the desk checks.
+        self._known: OrderedDict[bytes, tuple[Draw, ...]] = OrderedDict()
+
+    def serve(self, call: Call) -> Answers:
+        """The call's answer, once it is committed."""
+        ticket = Ticket(call)
+        self._queue.append(ticket)
+        self._called.set()
+        if self._clerk is None:
+            self._hire()
+        ticket.done.wait()
+        if isinstance(ticket.answer, Answers):
+            return ticket.answer
+        assert ticket.answer is not None
+        raise ticket.answer
+
+    def _hire(self) -> None:
+        """Begins with the first call, in the process that serves it: not before a fork."""
+        with self._lock:
+            if self._clerk is None:
+                self._clerk = threading.Thread(target=self._work, name="clerk", daemon=True)
+                self._clerk.start()
+
+    def _work(self) -> None:
+        while True:
+            self._called.wait()
+            self._called.clear()
+            while batch := self._take_batch():
+                self._serve_batch(batch)
+
+    def _take_batch(self) -> list[Ticket]:
+        batch: list[Ticket] = []
+        wished = 0
+        while self._queue and len(batch) < MOST_CALLS and wished < MOST_WISHED:
+            ticket = self._queue.popleft()
+            batch.append(ticket)
+            wished += ticket.call.wish.most if ticket.call.wish is not None else 0
+        return batch
+
+    def _serve_batch(self, batch: list[Ticket]) -> None:
+        try:
+            answers = self._serve_together([ticket.call for ticket in batch])
+        except Exception as fault:
+            if len(batch) == 1 or isinstance(fault, Unavailable):
+                self._answer(batch, [fault] * len(batch))
+                return
+            # One of them spoils it for the others: each is served by itself.
+            log.warning("a batch of %d calls failed (%r); serving one by one", len(batch), fault)
+            for ticket in batch:
+                self._serve_batch([ticket])
+            return
+        self._answer(batch, answers)
+
+    def _serve_together(self, calls: list[Call]) -> list[Answers | TaskyardError]:
+        with self.database.transaction() as tx:
+            answers = serve(tx, self.terms, calls, self._known)
+        for call, answer in zip(calls, answers, strict=True):
+            if isinstance(answer, Answers):
+                self._known[call.digest] = answer.agent.draws
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+        return answers
+
+    @staticmethod
+    def _answer(
+        batch: list[Ticket], answers: list[Answers | TaskyardError] | list[Exception]
+    ) -> None:
+        for ticket, answer in zip(batch, answers, strict=True):
+            ticket.answer = answer
+            ticket.done.set()

@@ -1,0 +1,310 @@
+"""The desk: serves the calls of agents, one or many in one transaction.
+
+One flight asks everything and takes the locks, memory decides, one flight writes and commits.
+Calls are judged one after the other, in the order of their arrival, each as if it were alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.agents.calling import IDENTIFY, SEEN, Draw, identified
+from app.db import Json, Row, Transaction
+from app.errors import TaskyardError
+from app.executions.loading import SUCCESSORS, take_successors
+from app.executions.rows import (
+    Job,
+    execution_beside,
+    execution_of,
+    job_of,
+    lease_of,
+)
+from app.executions.run import Run, write_runs
+from app.handoff import questions
+from app.handoff.calls import Answers, Call, Held, Wish
+from app.handoff.leases import grant
+from app.handoff.questions import Question
+from app.handoff.receipts import Receipts, keys_of
+from app.handoff.reporting import answer, control_of, must_know
+from app.handoff.reports import TERMINAL
+from app.handoff.settling import settle
+from app.handoff.terms import Terms
+
+Known = Mapping[bytes, tuple[Draw, ...]]  # the lanes that keys were seen to draw from: a guess
+
+
+@dataclass(slots=True)
+class Desk:
+    """What lies on the desk while a batch of calls is served."""
+
+    tx: Transaction
+    terms: Terms
+    now: dt.datetime
+    agents: dict[bytes, Row]
+    busy: dict[uuid.UUID, int]
+    runs: dict[uuid.UUID, Run] = field(default_factory=dict)
+    pool: dict[uuid.UUID, Job] = field(default_factory=dict)  # on offer, and locked by us
+
+
+def serve(
+    tx: Transaction, terms: Terms, calls: Sequence[Call], known: Known
+) -> list[Answers | TaskyardError]:
+    """Serves a batch of calls. It holds no lock when it begins, and commits nothing itself."""
+    asked = ask(terms, calls, known)
+    told = dict(zip(asked, tx.together(*asked.values()), strict=True))
+    callers = {bytes(row["digest"]): row for row in told["agents"]}
+    now = tx.read_now(told["now"][0]["now"])
+    busy = {row["agent_id"]: row["jobs"] for row in told["busy"]}
+    desk = Desk(tx, terms, now, callers, defaultdict(int, busy))
+    receipts = Receipts(told.get("receipts", ()))
+    lay_out(desk, told)
+    results: list[Answers | TaskyardError] = []
+    for call in calls:
+        try:
+            answers = Answers(identified(callers.get(call.digest), call.agent_id))
+            if call.execution_id is not None:
+                take_reports(desk, call, answers, receipts)
+            results.append(answers)
+        except TaskyardError as refusal:
+            results.append(refusal)
+    for run in desk.runs.values():
+        settle(tx, run)
+    hand_out(desk, calls, results, told)
+    write_runs(tx, desk.runs.values())
+    receipts.keep(tx)
+    sign_of_life(desk, results)
+    for call, result in zip(calls, results, strict=True):
+        if isinstance(result, Answers) and call.execution_id in desk.runs:
+            result.control = control_of(desk.runs[call.execution_id], None)
+    return results
+
+
+def ask(terms: Terms, calls: Sequence[Call], known: Known) -> dict[str, Question]:
+    """Every question of the first flight, in the order of locks."""
+    digests = [call.digest for call in calls]
+    reports = [report for call in calls for report in call.reports]
+    wanted = {call.execution_id for call in calls} | {call.missed for call in calls}
+    asked: dict[str, Question] = {"now": ("SELECT now() AS now", {})}
+    executions = [one for one in wanted if one is not None]
+    if executions:
+        asked["executions"] = questions.hold_all(executions)
+    asked["agents"] = IDENTIFY, {"digests": digests}
+    asked["busy"] = questions.BUSY, {"digests": digests}
+    if reports:
+        jobs = [report.job_id for report in reports]
+        leases = [terms.lease_of(report.token) for report in reports]
+        ended = [report.job_id for report in reports if isinstance(report, TERMINAL)]
+        keys = [key for report in reports for key in keys_of(report)]
+        asked["jobs"] = questions.JOBS, {"jobs": jobs}
+        asked["leases"] = questions.LEASES, {"leases": [one for one in leases if one is not None]}
+        asked["receipts"] = questions.RECEIPTS, {"digests": digests, "keys": keys}
+        if ended:
+            asked["successors"] = SUCCESSORS, {"jobs": ended}
+    if any(call.execution_id is None for call in calls):
+        asked["standing"] = questions.STANDING, {"digests": digests}
+    if terms.enabled:
+        for place, (draws, most) in enumerate(gather(calls, known).items()):
+            asked[f"picked {place}"] = questions.pick(draws, most)
+    return asked
+
+
+def gather(calls: Sequence[Call], known: Known) -> dict[tuple[Draw, ...], int]:
+    """How many jobs are wished for from which lanes, as far as that is known beforehand."""
+    wished: dict[tuple[Draw, ...], int] = {}
+    for call in calls:
+        if call.wish is not None and call.wish.actions is None and call.digest in known:
+            draws = known[call.digest]
+            wished[draws] = wished.get(draws, 0) + call.wish.most
+    return wished
+
+
+def lay_out(desk: Desk, told: Mapping[str, Sequence[Row]]) -> None:
+    for row in told.get("executions", ()):
+        desk.runs[row["id"]] = Run(execution_of(row), desk.now)
+    for row in told.get("jobs", ()):
+        if row["execution_id"] in desk.runs:
+            desk.runs[row["execution_id"]].add(job_of(row))
+    for row in told.get("leases", ()):
+        if row["execution_id"] in desk.runs:
+            desk.runs[row["execution_id"]].add_lease(lease_of(row))
+    for row in told.get("successors", ()):
+        if row["execution_id"] in desk.runs:
+            take_successors(desk.runs[row["execution_id"]], [row])
+    for name, rows in told.items():
+        if name.startswith("picked"):
+            fill_pool(desk, rows)
+
+
+def fill_pool(desk: Desk, rows: Iterable[Row]) -> None:
+    for row in rows:
+        run = desk.runs.get(row["e_id"])
+        if run is None:
+            run = desk.runs[row["e_id"]] = Run(execution_beside(row), desk.now)
+        job = run.add(job_of(row))
+        if job.offered:
+            desk.pool[job.id] = job
+
+
+def take_reports(desk: Desk, call: Call, answers: Answers, receipts: Receipts) -> None:
+    assert call.execution_id is not None
+    run = desk.runs.get(call.execution_id)
+    agent = answers.agent
+    if run is None or not any(lease.agent_id == agent.id for lease in run.leases.values()):
+        must_know(desk.tx, agent, call.execution_id, exists=run is not None)
+    assert run is not None
+    for report in call.reports:
+        lease_id = desk.terms.lease_of(report.token)
+        lease = None if lease_id is None else run.leases.get(lease_id)
+        held = lease is not None and lease.live and lease.stilled_at is None
+        try:
+            answers.given.append(answer(desk.tx, run, agent, lease, report, receipts))
+        except TaskyardError as refusal:
+            answers.given.append(refusal)
+        if lease is not None and lease.agent_id == agent.id:
+            holds = lease.live and lease.stilled_at is None
+            desk.busy[agent.id] += int(holds) - int(held)
+
+
+def hand_out(
+    desk: Desk,
+    calls: Sequence[Call],
+    results: Sequence[Answers | TaskyardError],
+    told: Mapping[str, Sequence[Row]],
+) -> None:
+    """Work for those who wish it: the best of what is on offer and of what was just freed."""
+    for run in desk.runs.values():
+        for job in freed(run):
+            desk.pool[job.id] = job
+    for call, answers in zip(calls, results, strict=True):
+        if call.wish is None or isinstance(answers, TaskyardError):
+            continue
+        if call.execution_id is None:
+            standing = told.get("standing", ())
+            answers.standing += [
+                stands(row) for row in standing if row["agent_id"] == answers.agent.id
+            ]
+        elif not answers.accepted:
+            continue
+        if given_before(desk, call, answers) or barred(desk, answers):
+            continue
+        if desk.terms.enabled:
+            serve_wish(desk, answers, call.wish)
+
+
+def freed(run: Run) -> Iterable[Job]:
+    for ended, successors in run.successors.items():
+        done = run.jobs.get(ended)
+        for job in successors:
+            if job.offered and done is not None:
+                # Its inputs were read before its prerequisite ended.
+                job.inputs[done.code] = {"title": done.title, "output": done.result}
+                yield job
+
+
+def given_before(desk: Desk, call: Call, answers: Answers) -> bool:
+    """A call repeated after a lost answer gets what it was given, and no more."""
+    if call.wish is None or call.wish.claim is None:
+        return False
+    if call.execution_id is not None and not answers.repeated:
+        return False
+    who = {"agent": answers.agent.id, "claim": call.wish.claim}
+    rows = desk.tx.execute(questions.HELD_BY_CLAIM, who).fetchall()
+    answers.work = [held_of(row) for row in rows if row["l_ended_at"] is None]
+    return bool(rows) or answers.repeated
+
+
+def barred(desk: Desk, answers: Answers) -> bool:
+    agent = answers.agent
+    busy = desk.busy[agent.id]
+    if agent.status == "paused":
+        reason = "This agent is paused."
+    elif busy >= agent.max_concurrent:
+        reason = f"It holds {busy} jobs, which is its limit."
+    else:
+        return False
+    answers.barred = True
+    answers.standing.append({"control": "pause", "reason": reason})
+    return True
+
+
+def serve_wish(desk: Desk, answers: Answers, wish: Wish) -> None:
+    agent = answers.agent
+    most = min(wish.most, agent.max_concurrent - desk.busy[agent.id])
+    take_from_pool(desk, answers, wish, most)
+    short = most - len(answers.work)
+    if short <= 0:
+        return
+    # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
+    draws = (*agent.draws, (agent.own_lane, None))
+    query = questions.pick(draws, short, wish.actions)
+    fill_pool(desk, desk.tx.execute(*query).fetchall())
+    take_from_pool(desk, answers, wish, most)
+    if not answers.work:
+        rows = desk.tx.execute(*questions.first_on_offer(draws, wish.actions)).fetchall()
+        answers.missed = rows[0]["execution_id"] if rows else None
+
+
+def take_from_pool(desk: Desk, answers: Answers, wish: Wish, most: int) -> None:
+    agent = answers.agent
+    for job in sorted(desk.pool.values(), key=order_of):
+        if len(answers.work) >= most:
+            return
+        run = desk.runs[job.execution_id]
+        if not job.offered or not run.execution.serving:
+            del desk.pool[job.id]
+        elif agent.takes(job.lane, job.params) and (
+            wish.actions is None or job.action in wish.actions
+        ):
+            del desk.pool[job.id]
+            lease = grant(
+                run,
+                job,
+                agent=agent.id,
+                kind=agent.kind,
+                name=agent.name,
+                seconds=wish.seconds,
+                claim=wish.claim,
+            )
+            desk.busy[agent.id] += 1
+            answers.work.append(Held(run.execution, job, lease))
+
+
+def order_of(job: Job) -> tuple[object, ...]:
+    """The order of the index jobs_offered."""
+    return (-job.priority, -job.rank, job.ready_at, job.id)
+
+
+def held_of(row: Row) -> Held:
+    return Held(execution_beside(row), job_of(row), lease_of(row, "l_"))
+
+
+def stands(row: Row) -> Json:
+    cancelled = row["outcome"] == "cancelled"
+    return {
+        "control": "cancel" if cancelled else "pause",
+        "execution_id": row["execution_id"],
+        "job_id": row["job_id"],
+        "lease_id": row["id"],
+        "reason": row["status_reason"],
+    }
+
+
+def holding(tx: Transaction, agent_id: uuid.UUID, digest: bytes) -> list[Held]:
+    """What an agent holds, for one that was restarted and forgot."""
+    rows = tx.execute(IDENTIFY, {"digests": [digest]}).fetchall()
+    agent = identified(rows[0] if rows else None, agent_id)
+    return [held_of(row) for row in tx.execute(questions.HOLDING, {"agent": agent.id}).fetchall()]
+
+
+def sign_of_life(desk: Desk, results: Sequence[Answers | TaskyardError]) -> None:
+    agents: set[uuid.UUID] = {
+        one.agent.id
+        for one in results
+        if isinstance(one, Answers) and not one.agent.seen_lately(desk.now)
+    }
+    if agents:
+        desk.tx.later(SEEN, {"agents": sorted(agents), "now": desk.now})

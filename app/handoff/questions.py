@@ -1,0 +1,144 @@
+"""The statements with which the desk asks everything that it needs, in one flight.
+
+Order of locks: executions by id (waited for), then agents by id (waited for); after that, nothing
+is waited for: executions and jobs that another transaction holds are skipped. So no two desks, and
+no desk and a person's change, can wait for each other in a circle.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Final
+
+from psycopg.types.json import Jsonb
+
+from app.agents.calling import Draw
+from app.db import Json
+from app.executions.rows import (
+    EXECUTION_BESIDE,
+    EXECUTION_COLUMNS,
+    JOB_COLUMNS,
+    LEASE_BESIDE,
+    LEASE_COLUMNS,
+    WORK_COLUMNS,
+)
+
+Question = tuple[str, Json]
+
+SLACK: Final = 8  # candidates looked at beyond those wanted, where some are in other hands
+
+
+def pick(draws: Iterable[Draw], most: int, actions: Sequence[str] | None = None) -> Question:
+    """The next jobs on offer in these lanes, locked, with their executions."""
+    drawn = list(draws)
+    return pick_query(look_for(most)), {
+        "lanes": [lane for lane, _ in drawn],
+        "narrow": [None if params is None else Jsonb(params) for _, params in drawn],
+        "actions": None if actions is None else list(actions),
+        "most": most,
+    }
+
+
+def first_on_offer(draws: Iterable[Draw], actions: Sequence[str] | None) -> Question:
+    _, params = pick(draws, 1, actions)
+    return FIRST_ON_OFFER, params
+
+
+def look_for(most: int) -> int:
+    """How far to look, in a few sizes only: each is a statement of its own."""
+    return next(
+        size for size in (8, 16, 40, 200, 4000) if size >= most + SLACK // 2 or size == 4000
+    )
+
+
+@cache
+def candidates(look: int) -> str:
+    # One equality a lane keeps the order of the index jobs_offered: no sort of every ready row. The
+    # number is part of the text because the planner guesses badly about a limit it cannot see.
+    return f"""
+candidate AS MATERIALIZED (
+  SELECT c.id, c.execution_id,
+    row_number() OVER (ORDER BY c.priority DESC, c.rank DESC, c.ready_at, c.id) AS place
+  FROM unnest(%(lanes)s::text[], %(narrow)s::jsonb[]) AS drawn(lane, params)
+  CROSS JOIN LATERAL (
+    SELECT j.id, j.execution_id, j.priority, j.rank, j.ready_at FROM jobs j
+    WHERE j.offered AND j.lane = drawn.lane AND (drawn.params IS NULL OR j.params @> drawn.params)
+      AND (%(actions)s::text[] IS NULL OR j.action = ANY (%(actions)s::text[]))
+    ORDER BY j.priority DESC, j.rank DESC, j.ready_at, j.id LIMIT {look}
+  ) c
+  ORDER BY place LIMIT {look}
+)"""
+
+
+@cache
+def pick_query(look: int) -> str:
+    return f"""
+WITH {candidates(look)}, house AS MATERIALIZED (
+  SELECT {EXECUTION_BESIDE}
+  FROM (SELECT execution_id, min(place) AS place FROM candidate GROUP BY execution_id) c
+  JOIN executions e ON e.id = c.execution_id
+  WHERE e.status IN ('queued', 'running', 'blocked')
+  ORDER BY c.place LIMIT %(most)s
+  FOR NO KEY UPDATE OF e SKIP LOCKED
+)
+SELECT house.*, {JOB_COLUMNS}, {WORK_COLUMNS}
+FROM house JOIN candidate ON candidate.execution_id = house.e_id JOIN jobs j ON j.id = candidate.id
+WHERE j.offered
+ORDER BY candidate.place LIMIT %(most)s
+FOR NO KEY UPDATE OF j SKIP LOCKED
+"""
+
+
+FIRST_ON_OFFER: Final = f"WITH {candidates(1)} SELECT execution_id FROM candidate"
+
+HOLD_ALL: Final = f"""
+SELECT {EXECUTION_COLUMNS} FROM executions e WHERE e.id = ANY (%(executions)s)
+ORDER BY e.id FOR NO KEY UPDATE
+"""
+# After the lock on the agents' rows, or two polls of one agent would both see room for one more.
+BUSY: Final = """
+SELECT l.agent_id, count(*) AS jobs FROM leases l JOIN api_tokens t ON t.agent_id = l.agent_id
+WHERE t.digest = ANY (%(digests)s) AND l.ended_at IS NULL AND l.stilled_at IS NULL
+GROUP BY l.agent_id
+"""
+JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.id = ANY (%(jobs)s)"
+LEASES: Final = f"SELECT {LEASE_COLUMNS} FROM leases l WHERE l.id = ANY (%(leases)s)"
+RECEIPTS: Final = """
+SELECT r.agent_id, r.key, r.digest, r.answer FROM receipts r
+JOIN api_tokens t ON t.agent_id = r.agent_id
+WHERE t.digest = ANY (%(digests)s) AND r.key = ANY (%(keys)s)
+"""
+KEEP_RECEIPTS: Final = """
+INSERT INTO receipts (id, agent_id, key, digest, answer)
+SELECT r.id, r.agent_id, r.key, decode(r.digest, 'hex'), r.answer
+FROM jsonb_to_recordset(%(receipts)s)
+  AS r(id uuid, agent_id uuid, key text, digest text, answer jsonb)
+"""
+HAS_HELD: Final = """
+SELECT 1 FROM leases WHERE agent_id = %(agent)s AND execution_id = %(execution)s LIMIT 1
+"""
+# What stands still or was cancelled among what an agent holds, or held until just now.
+STANDING: Final = """
+SELECT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
+FROM api_tokens t JOIN leases l ON l.agent_id = t.agent_id
+JOIN executions e ON e.id = l.execution_id
+WHERE t.digest = ANY (%(digests)s) AND l.ended_at IS NULL AND e.status = 'paused'
+UNION ALL
+SELECT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
+FROM api_tokens t JOIN leases l ON l.agent_id = t.agent_id
+JOIN executions e ON e.id = l.execution_id
+WHERE t.digest = ANY (%(digests)s) AND l.outcome = 'cancelled'
+  AND l.ended_at > now() - interval '10 min'
+"""
+HELD: Final = f"""
+SELECT {LEASE_BESIDE}, {EXECUTION_BESIDE}, {JOB_COLUMNS}, {WORK_COLUMNS}
+FROM leases l JOIN jobs j ON j.id = l.job_id JOIN executions e ON e.id = l.execution_id
+WHERE l.agent_id = %(agent)s"""
+HELD_BY_CLAIM: Final = HELD + " AND l.claim = %(claim)s ORDER BY l.id"
+HOLDING: Final = HELD + " AND l.ended_at IS NULL ORDER BY l.id"
+
+
+def hold_all(executions: Iterable[uuid.UUID]) -> Question:
+    return HOLD_ALL, {"executions": sorted(set(executions))}
