@@ -25,7 +25,8 @@ logs.configure(settings, "web")
 
 # prometheus-client looks here when it is first imported, so it must be named before the app is.
 # A folder of this master's own: two of them on one machine would count each other's workers.
-os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="taskyard-metrics-"))
+if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="taskyard-metrics-")
 metrics = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
 
 bind = f"{settings.host}:{settings.port}"

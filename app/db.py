@@ -33,6 +33,7 @@ set_json_loads(orjson.loads)
 
 Json = dict[str, Any]
 Row = dict[str, Any]
+Tuple = tuple[Any, ...]
 Connection = psycopg.Connection[Any]
 
 MONEY: Final = sa.Numeric(14, 6)
@@ -132,14 +133,16 @@ class Transaction:
         assert row is not None, "this statement always answers with a row"
         return row
 
-    def together(self, *queries: tuple[str, Mapping[str, Any]]) -> list[list[Row]]:
+    def rows(self, query: str, params: Mapping[str, Any]) -> list[Tuple]:
+        """The rows as they come, for rows that are read by place."""
+        self.flush()
+        return self.sql.execute(query.encode(), params).fetchall()
+
+    def together(self, *queries: tuple[str, Mapping[str, Any]]) -> list[list[Tuple]]:
         """Asks several questions in one flight; the answers come in the same order."""
         self.flush()
         with self.sql.pipeline():
-            cursors = [
-                self.sql.cursor(row_factory=dict_row).execute(query.encode(), params)
-                for query, params in queries
-            ]
+            cursors = [self.sql.execute(query.encode(), params) for query, params in queries]
         return [cursor.fetchall() for cursor in cursors]
 
     def later(self, query: str, params: Mapping[str, Any]) -> None:

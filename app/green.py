@@ -12,7 +12,7 @@ from collections.abc import Generator
 from typing import Any, Final, TypeVar
 
 import psycopg
-from gevent import get_hub, monkey
+from gevent import Timeout, get_hub, monkey
 from psycopg.waiting import Ready, Wait
 
 T = TypeVar("T")
@@ -25,10 +25,16 @@ WANTED: Final = {Wait.R: READABLE, Wait.W: WRITABLE, Wait.RW: READABLE | WRITABL
 class Connection(psycopg.Connection[Any]):
     """A connection whose waits suit the process that it lives in."""
 
-    def wait(self, gen: Generator[Any, Any, T], interval: float = 0.0) -> T:
+    def wait(
+        self,
+        gen: Generator[Any, Any, T],
+        interval: float = 0.1,
+        timeout: float | None = None,
+    ) -> T:
         if not monkey.is_module_patched("select"):
-            return super().wait(gen)
-        return wait_green(gen, self.pgconn.socket)
+            return super().wait(gen, interval, timeout)
+        with Timeout(timeout):
+            return wait_green(gen, self.pgconn.socket)
 
 
 def wait_green(gen: Generator[Any, Any, T], fileno: int) -> T:

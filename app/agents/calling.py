@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from app.db import Row
+from app.db import Tuple
 from app.errors import Forbidden, Unauthenticated
 
 Draw = tuple[str, Any]  # a lane, and the params that a job in it must contain; None: any
@@ -76,30 +76,30 @@ def contains(params: Any, wanted: Any) -> bool:
     return bool(params == wanted)
 
 
-def identified(row: Row | None, agent_id: uuid.UUID | None = None) -> Agent:
-    """The agent of a row of IDENTIFY, refused where the key is not its own."""
-    if row is None:
+def agent_of(row: Tuple) -> Agent:
+    """The agent of a row of IDENTIFY, behind the digest of its key."""
+    return Agent(*row[1:])
+
+
+def identified(agent: Agent | None, agent_id: uuid.UUID | None = None) -> Agent:
+    """Refused where the key is unknown, or not the agent's own."""
+    if agent is None:
         raise Unauthenticated(
             "This key is unknown, revoked or expired.",
             hint="Send `Authorization: Bearer <the agent's key>`; POST /api/agents makes one.",
         )
-    if agent_id is not None and row["id"] != agent_id:
+    if agent_id is not None and agent.id != agent_id:
         raise Forbidden(
             "This key belongs to another agent.", hint="Call with the id that the key was made for."
         )
-    if row["status"] == "retired":
+    if agent.status == "retired":
         raise Forbidden("This agent is retired.", hint="Register a new one.")
-    return Agent(*[row[name] for name in COLUMNS])
+    return agent
 
-
-COLUMNS: Final = (
-    "id", "name", "kind", "status", "max_concurrent", "capabilities", "last_seen_at", "reserved",
-)  # fmt: skip
 
 # Locks the rows in the order of ids: two calls of one agent at once must see each other's leases.
 IDENTIFY: Final = """
 SELECT t.digest, a.id, a.name, a.kind, a.status, a.max_concurrent, a.capabilities, a.last_seen_at,
-  now() AS now,
   ARRAY(SELECT g.execution_id FROM engagements g WHERE g.agent_id = a.id) AS reserved
 FROM agents a JOIN api_tokens t ON t.agent_id = a.id
 WHERE t.digest = ANY (%(digests)s) AND t.revoked_at IS NULL

@@ -24,6 +24,15 @@ def register(app: OpenAPI, settings: Settings) -> None:
 
 def rooms() -> list[Room]:
     """Every room with JSON doors, in the order of the document."""
-    from app.api import admin, agents, audit, auth, health, tokens, work
+    from app.api import admin, agents, audit, auth, health, plans, tokens, work
 
-    return [agents.room, work.room, auth.room, admin.room, tokens.room, audit.room, health.room]
+    return [
+        agents.room,
+        work.room,
+        plans.room,
+        auth.room,
+        admin.room,
+        tokens.room,
+        audit.room,
+        health.room,
+    ]

@@ -19,6 +19,7 @@ from app.api.paging import Page, Paging, read_page
 from app.api.room import Room
 from app.api.tokens import TokenOut
 from app.api.wire import WEB_ADDRESS, Answer, Body, Count, JsonObject, Moment, Name
+from app.control.agents import hand_jobs_back
 
 room = Room("agents", "Whoever does jobs: registering, keys, capabilities.")
 
@@ -205,7 +206,12 @@ def retire(caller: Caller, agent_id: uuid.UUID) -> AgentOut:
         agent = registry.retire(tx, caller, agent_id)
         tx.session.flush()
         tx.session.refresh(agent)
-        return show(caller, agent)
+        shown = show(caller, agent)
+    # After that commit it is handed nothing more; before it, a claim could slip in behind us. Both
+    # in one would take the agent's lock before those of executions, against the order of locks.
+    with database().transaction() as tx:
+        hand_jobs_back(tx, agent_id, actor=caller.actor)
+    return shown
 
 
 @room.get("/api/agents/<uuid:agent_id>/capabilities")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Literal
 
@@ -14,7 +15,9 @@ from app.api.frame import database, settings
 from app.api.limits import LOGINS
 from app.api.room import Room, limits
 from app.api.wire import Answer, Body
-from app.errors import Fault, Invalid
+from app.errors import Fault, Invalid, Unauthenticated
+
+log = logging.getLogger(__name__)
 
 room = Room("auth", "Getting a short-lived token, and asking who one is.")
 
@@ -74,7 +77,12 @@ def prove(email: str, password: str) -> AccessToken:
     limits().take(LOGINS.key, f"{address()} {email.strip().lower()}")
     with database().transaction() as tx:
         found = users.find(tx, email)
-    user = users.check_password(found, password)
+    try:
+        user = users.check_password(found, password)
+    except Unauthenticated:
+        # Not the address that was typed: people type their password there, too.
+        log.warning("a sign-in failed", extra={"address": address()})
+        raise
     with database().transaction() as tx:
         text = jwt.issue(settings().secret_key, user.id, user.role, tx.now, None)
     return AccessToken(access_token=text, expires_in=int(jwt.LIFETIME.total_seconds()))

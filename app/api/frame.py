@@ -10,6 +10,7 @@ from flask import Flask, Response, current_app, g, request
 from flask_wtf.csrf import CSRFProtect, generate_csrf
 from werkzeug.exceptions import NotFound
 
+from app import logs
 from app.bell import Bell
 from app.db import Database
 from app.handoff.counter import Counter
@@ -82,6 +83,8 @@ def begin() -> None:
     environ = request.environ
     told = environ.get("HTTP_X_REQUEST_ID")
     g.request_id = told if told and SANE_ID.fullmatch(told) else new_request_id()
+    logs.unbind()  # a connection that is kept alive serves one request after another
+    logs.bind(request_id=g.request_id)
     sizes = current_app.extensions["taskyard.sizes"]
     if sizes and (larger := sizes.get(request.endpoint)) is not None:
         request.max_content_length = larger

@@ -58,7 +58,7 @@ def pair(name: str, turns: int, address_turns: int, handfuls: int) -> Pair:
     )
 
 
-POLLS: Final = pair("polls", 6_000, 60_000, 100)
+POLLS: Final = pair("polls", 6_000, 300_000, 100)
 EVENTS: Final = pair("events", 30_000, 300_000, 100)
 OTHERS: Final = pair("others", 6_000, 30_000, 100)
 LOGINS: Final = pair("logins", 10, 60, 60)  # tried one by one: a handful is one turn
@@ -81,8 +81,23 @@ class Limits:
     enabled: bool = True
     _purses: dict[tuple[str, str], Purse] = field(default_factory=dict)
     _limiter: FixedWindowRateLimiter | None = None
+    _storage: RedisStorage | None = None
     _resting_until: float = 0.0
     _rest: float = FIRST_REST_SECONDS
+
+    @property
+    def resting_until(self) -> float:
+        """While Redis is left alone, because it did not answer."""
+        return self._resting_until
+
+    @property
+    def size(self) -> int:
+        return len(self._purses)
+
+    def close(self) -> None:
+        if self._storage is not None:
+            self._storage.storage.close()
+        self._storage = self._limiter = None
 
     def take(self, limit: Limit, who: str) -> None:
         if not self.enabled:
@@ -133,8 +148,8 @@ class Limits:
                 "socket_connect_timeout": PATIENCE_SECONDS,
                 "retry": Retry(NoBackoff(), 0),
             }
-            storage = RedisStorage(self.url, key_prefix="taskyard:limits", **patience)
-            self._limiter = FixedWindowRateLimiter(storage)
+            self._storage = RedisStorage(self.url, key_prefix="taskyard:limits", **patience)
+            self._limiter = FixedWindowRateLimiter(self._storage)
         return self._limiter
 
     def _open_purse(self, limit: Limit, who: str, now: float) -> Purse:

@@ -11,7 +11,7 @@ import orjson
 from flask import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from app.api.wire import CURSOR, ONE_LINE, WEB_ADDRESS
 from app.errors import Fault, Invalid
@@ -57,6 +57,9 @@ def read_data(request: Request) -> Any:
 
 def read_raw(request: Request) -> bytes:
     raw = request.get_data(cache=True)
+    if len(raw) == request.max_content_length and request.content_length is None:
+        # Of a body that did not say its length, reading just stops here: this is a piece of it.
+        raise RequestEntityTooLarge()
     if not raw:
         raw = b"{}"
     elif request.environ.get("CONTENT_TYPE") != "application/json" and not request.is_json:

@@ -14,7 +14,7 @@ from app.api.callers import Key
 from app.api.errors import problem_of
 from app.api.frame import bell, counter, database, terms
 from app.api.limits import EVENTS, POLLS
-from app.api.reading import read_body, read_json
+from app.api.reading import parse, read_json, read_raw
 from app.api.room import Room, write
 from app.api.wire import Answer, Body, Moment, Query
 from app.db import Json
@@ -22,7 +22,7 @@ from app.errors import Fault, Forbidden, Invalid, TaskyardError
 from app.handoff.calls import Answers, Call, Held, Wish
 from app.handoff.desk import holding
 from app.handoff.reporting import claim_of
-from app.handoff.reports import Report, respelled
+from app.handoff.reports import AnyReport, Report, respelled
 from app.handoff.terms import LEASE_SECONDS, Terms
 from app.handoff.waiting import ask_for_work, look
 
@@ -97,7 +97,7 @@ class Next(Query):
     actions: list[str] | None = None
 
 
-class Event(RootModel[Report]):
+class Event(RootModel[AnyReport]):
     """One report, of the type that its `type` says."""
 
 
@@ -185,10 +185,10 @@ def events(key: Key, execution_id: uuid.UUID, query: Next) -> Response:
     With `next=1` the answer brings the next piece of work in the same round trip.
     """
     refuse_people(key)
-    raw = read_events()
-    reports: list[Report | TaskyardError] = (
-        [read_one(raw)] if isinstance(raw, dict) else [read_or_refuse(one) for one in raw]
-    )
+    alone, said = read_events()
+    reports: list[Report | TaskyardError] = [
+        read_one(one) if alone else read_or_refuse(one) for one in said
+    ]
     valid = tuple(one for one in reports if not isinstance(one, TaskyardError))
     wish = None
     if query.next:
@@ -202,7 +202,7 @@ def events(key: Key, execution_id: uuid.UUID, query: Next) -> Response:
         held = answers.work if answers is not None else []
         extra["work"] = [piece(terms(), one) for one in held]
         extra["poll_after_seconds"] = 0 if held else poll_again(terms())
-    if isinstance(raw, dict):
+    if alone:
         only = results[0]
         if isinstance(only, TaskyardError):
             raise only
@@ -225,12 +225,13 @@ def serve_reports(
     return answers
 
 
-def read_events() -> Json | list[Any]:
-    """One report, or the list of them; the JSON itself is refused as everywhere."""
-    read_body(request, Anything)
-    data = orjson.loads(request.get_data() or b"{}")
+def read_events() -> tuple[bool, list[Any]]:
+    """Whether one report came alone; and the one or the many, as JSON, unread."""
+    raw = read_raw(request)
+    data = parse(raw)
     if not isinstance(data, dict) or "events" not in data:
-        return data if isinstance(data, dict) else {}
+        same = isinstance(data, dict) and respelled(data) is data
+        return True, [raw if same else data]
     unknown = [Fault(f"/{name}", "is unknown here") for name in data if name != "events"]
     many = data["events"]
     if unknown or not isinstance(many, list) or not 1 <= len(many) <= MOST_REPORTS:
@@ -238,17 +239,15 @@ def read_events() -> Json | list[Any]:
             f"`events` must be a list of 1 to {MOST_REPORTS} reports, and stand alone.",
             unknown or [Fault("/events", f"must hold 1 to {MOST_REPORTS} reports")],
         )
-    return many
+    return False, many
 
 
-class Anything(RootModel[Any]):
-    """Any JSON: what it means is read afterwards."""
-
-
-def read_one(raw: Any) -> Report:
-    if isinstance(raw, dict):
-        raw = respelled(raw)
-    return read_json(orjson.dumps(raw), Event).root
+def read_one(said: Any) -> Report:
+    if isinstance(said, bytes):
+        return read_json(said, Event).root
+    if isinstance(said, dict):
+        said = respelled(said)
+    return read_json(orjson.dumps(said), Event).root
 
 
 def read_or_refuse(raw: Any) -> Report | TaskyardError:

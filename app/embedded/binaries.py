@@ -16,7 +16,7 @@ from app.embedded.account import Account
 from app.embedded.faults import CannotStart
 
 # For root: what it may write and everybody may enter.
-_SHARED: Final = Path("/var/lib/taskyard/bin")
+SHARED: Final = Path("/var/lib/taskyard/bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Wheel:
         """Copy the folders once a version. They find their libraries relative to themselves."""
         version = importlib.metadata.version(self.package)
         name = f"{self.package}-{version}"
-        for shelf in (_SHARED, data / "bin"):
+        for shelf in (SHARED, data / "bin"):
             copy = shelf / name
             if copy.is_dir() and account.can_enter(copy):
                 return copy
@@ -76,7 +76,7 @@ class Wheel:
                 return copy
         raise CannotStart(
             f"The account `{account.name}`, which runs the servers for root, reaches neither"
-            f" {place} nor {_SHARED}: install Taskyard in a folder that everybody may enter, or"
+            f" {place} nor {SHARED}: install Taskyard in a folder that everybody may enter, or"
             " start it as another user."
         )
 

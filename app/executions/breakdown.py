@@ -82,7 +82,7 @@ def break_down(
         message=f"Broken down into {len(parts)} smaller jobs.",
         data={"superseded": True, "parts": [row["code"] for row in rows]},
     )
-    for row in tx.execute(READ_PARTS, {"ids": list(ids.values())}).fetchall():
+    for row in tx.rows(READ_PARTS, {"ids": list(ids.values())}):
         part = run.add(job_of(row))
         if part.open_prerequisites == 0:
             run.freed.append(part)

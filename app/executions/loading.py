@@ -6,15 +6,17 @@ import uuid
 from collections.abc import Sequence
 from typing import Final
 
-from app.db import Row, Transaction
+from app.db import Transaction, Tuple
 from app.errors import Missing
-from app.executions.rows import JOB_COLUMNS, WORK_COLUMNS, Job, job_of
+from app.executions.rows import JOB_COLUMNS, WORK_COLUMNS, Job, job_of, work_of
 from app.executions.run import Run
 
 
 def load_job(tx: Transaction, run: Run, job_id: uuid.UUID) -> Job:
     """One job with its successors, which its end may free."""
-    rows, successors = tx.together(ask_jobs(run, [job_id]), ask_successors([job_id]))
+    rows, successors = tx.together(
+        (JOBS, {"execution": run.execution.id, "jobs": [job_id]}), (SUCCESSORS, {"jobs": [job_id]})
+    )
     if not rows:
         raise Missing("There is no such job in this execution.")
     take_successors(run, successors)
@@ -22,14 +24,12 @@ def load_job(tx: Transaction, run: Run, job_id: uuid.UUID) -> Job:
 
 
 def load_unfinished(tx: Transaction, run: Run) -> list[Job]:
-    rows = tx.execute(UNFINISHED, {"execution": run.execution.id}).fetchall()
+    rows = tx.rows(UNFINISHED, {"execution": run.execution.id})
     return [job for job in (run.add(job_of(row)) for row in rows) if not job.ended]
 
 
 def load_by_status(tx: Transaction, run: Run, statuses: Sequence[str]) -> list[Job]:
-    rows = tx.execute(
-        BY_STATUS, {"execution": run.execution.id, "statuses": list(statuses)}
-    ).fetchall()
+    rows = tx.rows(BY_STATUS, {"execution": run.execution.id, "statuses": list(statuses)})
     return [run.add(job_of(row)) for row in rows]
 
 
@@ -39,17 +39,9 @@ def prerequisites_open(tx: Transaction, jobs: Sequence[uuid.UUID]) -> dict[uuid.
     return {row["id"]: row["open"] for row in rows}
 
 
-def ask_jobs(run: Run, ids: Sequence[uuid.UUID]) -> tuple[str, dict[str, object]]:
-    return JOBS, {"execution": run.execution.id, "jobs": list(ids)}
-
-
-def ask_successors(ids: Sequence[uuid.UUID]) -> tuple[str, dict[str, object]]:
-    return SUCCESSORS, {"jobs": list(ids)}
-
-
-def take_successors(run: Run, rows: Sequence[Row]) -> None:
+def take_successors(run: Run, rows: Sequence[Tuple]) -> None:
     for row in rows:
-        run.follow(row["follows"], job_of(row))
+        run.follow(row[0], work_of(row, 1))
 
 
 # The execution is held, so its jobs cannot change under these.

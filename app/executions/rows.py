@@ -8,18 +8,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from app.db import Json, Row
+from app.db import Json, Tuple
 from app.executions.states import FINAL, SERVING
 
 EXECUTION_COLUMNS = """e.id, e.plan_id, e.owner_id, e.name, e.goal, e.status, e.status_reason,
   e.deadline_at, e.timeout_seconds, e.timed_out, e.paused_at, e.started_at, e.finished_at,
   e.budget_tokens, e.budget_usd, e.spent_tokens, e.spent_usd, e.last_event, e.total_weight,
   e.finished_weight, e.open_jobs, e.moving_jobs, e.unfinished_jobs, e.live_leases"""
-
-# The same beside a job's columns, where both have a name.
-EXECUTION_BESIDE = ", ".join(
-    f"{name.strip()} AS e_{name.strip()[2:]}" for name in EXECUTION_COLUMNS.split(",")
-)
 
 JOB_COLUMNS = """j.id, j.execution_id, j.task_id, j.code, j.title, j.instructions, j.kind, j.action,
   j.params, j.role, j.acceptance, j.path, j.lane, j.priority, j.rank, j.weight, j.optional,
@@ -57,6 +52,11 @@ class Execution:
     moving_jobs: int
     unfinished_jobs: int
     live_leases: int
+    source: str = ""  # the status and the log's end that were read: the guards of the write
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        self.source, self.first = self.status, self.last_event
 
     @property
     def serving(self) -> bool:
@@ -124,9 +124,6 @@ class Job:
 LEASE_COLUMNS: Final = """l.id, l.execution_id, l.job_id, l.agent_id, l.attempt, l.claim, l.seconds,
   l.granted_at, l.started_at, l.expires_at, l.heartbeat_at, l.stilled_at, l.still_seconds,
   l.percent, l.ended_at, l.outcome, l.tokens, l.cost_usd"""
-LEASE_BESIDE: Final = ", ".join(
-    f"{name.strip()} AS l_{name.strip()[2:]}" for name in LEASE_COLUMNS.split(",")
-)
 
 # What a work item tells beside the job: what its prerequisites put out, and what comes after it.
 WORK_COLUMNS = """
@@ -137,24 +134,31 @@ WORK_COLUMNS = """
    FROM (SELECT s.code, s.title FROM job_dependencies d JOIN jobs s ON s.id = d.job_id
          WHERE d.prerequisite_id = j.id LIMIT 10) n) AS upcoming"""
 
-EXECUTION_FIELDS = tuple(Execution.__dataclass_fields__)
-JOB_FIELDS = tuple(name.strip()[2:] for name in JOB_COLUMNS.split(","))
+# How many columns of a row each takes, for rows that hold several things side by side.
+EXECUTION_WIDTH: Final = EXECUTION_COLUMNS.count(",") + 1
+JOB_WIDTH: Final = JOB_COLUMNS.count(",") + 1
+LEASE_WIDTH: Final = LEASE_COLUMNS.count(",") + 1
 
 
-def execution_of(row: Row) -> Execution:
-    return Execution(*[row[name] for name in EXECUTION_FIELDS])
+def execution_of(row: Tuple, start: int = 0) -> Execution:
+    return Execution(*row[start : start + EXECUTION_WIDTH])
 
 
-def execution_beside(row: Row) -> Execution:
-    return Execution(*[row[f"e_{name}"] for name in EXECUTION_FIELDS])
+def job_of(row: Tuple, start: int = 0) -> Job:
+    return Job(*row[start : start + JOB_WIDTH])
 
 
-def job_of(row: Row) -> Job:
-    """A job from a row with JOB_COLUMNS, and with what a work item tells where that was read."""
-    job = Job(*[row[name] for name in JOB_FIELDS])
-    job.inputs = row.get("inputs") or {}
-    job.upcoming = row.get("upcoming") or []
+def work_of(row: Tuple, start: int = 0) -> Job:
+    """A job with WORK_COLUMNS right behind JOB_COLUMNS."""
+    job = job_of(row, start)
+    inputs, upcoming = row[start + JOB_WIDTH : start + JOB_WIDTH + 2]
+    job.inputs = inputs or {}
+    job.upcoming = upcoming or []
     return job
+
+
+def lease_of(row: Tuple, start: int = 0) -> Lease:
+    return Lease(*row[start : start + LEASE_WIDTH])
 
 
 @dataclass(slots=True)
@@ -205,10 +209,3 @@ class Lease:
         self.ended_at = now
         self.outcome = outcome
         self.stilled_at = None
-
-
-LEASE_FIELDS: Final = tuple(Lease.__dataclass_fields__)
-
-
-def lease_of(row: Row, prefix: str = "") -> Lease:
-    return Lease(*[row[prefix + name] for name in LEASE_FIELDS])

@@ -16,7 +16,14 @@ from psycopg.types.json import Jsonb
 
 from app.db import Json, Transaction, new_id
 from app.errors import Missing, Refused
-from app.executions.rows import EXECUTION_COLUMNS, Execution, Job, Lease, execution_of
+from app.executions.rows import (
+    EXECUTION_COLUMNS,
+    EXECUTION_WIDTH,
+    Execution,
+    Job,
+    Lease,
+    execution_of,
+)
 from app.executions.states import (
     DONE,
     ENDED,
@@ -44,8 +51,6 @@ class Run:
         self._changed_jobs: dict[uuid.UUID, Job] = {}
         self._changed_leases: dict[uuid.UUID, Lease] = {}
         self._new_leases: dict[uuid.UUID, Lease] = {}
-        self._source = self.execution.status
-        self._first = self.execution.last_event
         self._changed = False
 
     def add(self, job: Job) -> Job:
@@ -241,14 +246,6 @@ class Run:
         """Queues everything that changed, to leave in one flight with the commit."""
         write_runs(tx, [self])
 
-    def told(self) -> Json:
-        """The execution's row as it shall be, and the guards that it was what it was."""
-        return {
-            **{name: getattr(self.execution, name) for name in EXECUTION_WRITTEN},
-            "source": self._source,
-            "first": self._first,
-        }
-
     def told_jobs(self) -> Iterator[Json]:
         for job in self._changed_jobs.values():
             row = {name: getattr(job, name) for name in JOB_WRITTEN}
@@ -258,16 +255,9 @@ class Run:
     def told_events(self) -> Iterator[Json]:
         yield from self._events
 
-    def told_leases(self) -> tuple[list[Json], list[Json]]:
+    def told_leases(self) -> tuple[list[Lease], list[Lease]]:
         """Those newly granted, and those that changed."""
-        return (
-            [rows_of(lease, LEASE_GRANTED) for lease in self._new_leases.values()],
-            [rows_of(lease, LEASE_WRITTEN) for lease in self._changed_leases.values()],
-        )
-
-
-def rows_of(lease: Lease, columns: Mapping[str, str]) -> Json:
-    return {name: getattr(lease, name) for name in columns}
+        return list(self._new_leases.values()), list(self._changed_leases.values())
 
 
 def write_runs(tx: Transaction, runs: Iterable[Run]) -> None:
@@ -283,7 +273,7 @@ def write_runs(tx: Transaction, runs: Iterable[Run]) -> None:
         WRITE,
         {
             "now": changed[0].now,
-            "executions": Jsonb([run.told() for run in changed]),
+            "executions": Jsonb([run.execution for run in changed]),
             "jobs": Jsonb(jobs),
             "moved": len(jobs),
             "kept": Jsonb(kept),
@@ -300,13 +290,15 @@ def write_runs(tx: Transaction, runs: Iterable[Run]) -> None:
 
 def hold(tx: Transaction, execution_id: uuid.UUID) -> Run:
     """Locks an execution's row, waiting for it. Nothing else may be locked before."""
-    row = tx.execute(HOLD, {"execution": execution_id}).fetchone()
-    if row is None:
+    rows = tx.rows(HOLD, {"execution": execution_id})
+    if not rows:
         raise Missing("There is no such execution.", hint="GET /api/executions lists yours.")
-    return Run(execution_of(row), tx.read_now(row["now"]))
+    return Run(execution_of(rows[0]), tx.read_now(rows[0][EXECUTION_WIDTH]))
 
 
-HOLD = f"SELECT {EXECUTION_COLUMNS}, now() FROM executions e WHERE e.id = %(execution)s FOR NO KEY UPDATE"
+HOLD: Final = f"""
+SELECT {EXECUTION_COLUMNS}, now() FROM executions e WHERE e.id = %(execution)s FOR NO KEY UPDATE
+"""
 
 WITHDRAW_OFFERS: Final = """
 UPDATE jobs SET offered = false, updated_at = now() WHERE execution_id = %(execution)s AND offered

@@ -12,16 +12,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.agents.calling import IDENTIFY, SEEN, Draw, identified
-from app.db import Json, Row, Transaction
+from app.agents.calling import IDENTIFY, SEEN, Draw, agent_of, identified
+from app.db import Json, Transaction, Tuple
 from app.errors import TaskyardError
-from app.executions.loading import SUCCESSORS, take_successors
+from app.executions.loading import SUCCESSORS
 from app.executions.rows import (
+    EXECUTION_WIDTH,
+    LEASE_WIDTH,
     Job,
-    execution_beside,
     execution_of,
     job_of,
     lease_of,
+    work_of,
 )
 from app.executions.run import Run, write_runs
 from app.handoff import questions
@@ -44,7 +46,6 @@ class Desk:
     tx: Transaction
     terms: Terms
     now: dt.datetime
-    agents: dict[bytes, Row]
     busy: dict[uuid.UUID, int]
     runs: dict[uuid.UUID, Run] = field(default_factory=dict)
     pool: dict[uuid.UUID, Job] = field(default_factory=dict)  # on offer, and locked by us
@@ -56,16 +57,15 @@ def serve(
     """Serves a batch of calls. It holds no lock when it begins, and commits nothing itself."""
     asked = ask(terms, calls, known)
     told = dict(zip(asked, tx.together(*asked.values()), strict=True))
-    callers = {bytes(row["digest"]): row for row in told["agents"]}
-    now = tx.read_now(told["now"][0]["now"])
-    busy = {row["agent_id"]: row["jobs"] for row in told["busy"]}
-    desk = Desk(tx, terms, now, callers, defaultdict(int, busy))
+    agents = {bytes(row[0]): agent_of(row) for row in told["agents"]}
+    now = tx.read_now(told["now"][0][0])
+    desk = Desk(tx, terms, now, defaultdict(int, told["busy"]))
     receipts = Receipts(told.get("receipts", ()))
     lay_out(desk, told)
     results: list[Answers | TaskyardError] = []
     for call in calls:
         try:
-            answers = Answers(identified(callers.get(call.digest), call.agent_id))
+            answers = Answers(identified(agents.get(call.digest), call.agent_id))
             if call.execution_id is not None:
                 take_reports(desk, call, answers, receipts)
             results.append(answers)
@@ -122,29 +122,31 @@ def gather(calls: Sequence[Call], known: Known) -> dict[tuple[Draw, ...], int]:
     return wished
 
 
-def lay_out(desk: Desk, told: Mapping[str, Sequence[Row]]) -> None:
+def lay_out(desk: Desk, told: Mapping[str, Sequence[Tuple]]) -> None:
     for row in told.get("executions", ()):
-        desk.runs[row["id"]] = Run(execution_of(row), desk.now)
-    for row in told.get("jobs", ()):
-        if row["execution_id"] in desk.runs:
-            desk.runs[row["execution_id"]].add(job_of(row))
-    for row in told.get("leases", ()):
-        if row["execution_id"] in desk.runs:
-            desk.runs[row["execution_id"]].add_lease(lease_of(row))
+        run = Run(execution_of(row), desk.now)
+        desk.runs[run.execution.id] = run
+    for job in map(job_of, told.get("jobs", ())):
+        if job.execution_id in desk.runs:
+            desk.runs[job.execution_id].add(job)
+    for lease in map(lease_of, told.get("leases", ())):
+        if lease.execution_id in desk.runs:
+            desk.runs[lease.execution_id].add_lease(lease)
     for row in told.get("successors", ()):
-        if row["execution_id"] in desk.runs:
-            take_successors(desk.runs[row["execution_id"]], [row])
+        job = work_of(row, 1)
+        if job.execution_id in desk.runs:
+            desk.runs[job.execution_id].follow(row[0], job)
     for name, rows in told.items():
         if name.startswith("picked"):
             fill_pool(desk, rows)
 
 
-def fill_pool(desk: Desk, rows: Iterable[Row]) -> None:
+def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:
     for row in rows:
-        run = desk.runs.get(row["e_id"])
+        run = desk.runs.get(row[0])
         if run is None:
-            run = desk.runs[row["e_id"]] = Run(execution_beside(row), desk.now)
-        job = run.add(job_of(row))
+            run = desk.runs[row[0]] = Run(execution_of(row), desk.now)
+        job = run.add(work_of(row, EXECUTION_WIDTH))
         if job.offered:
             desk.pool[job.id] = job
 
@@ -173,7 +175,7 @@ def hand_out(
     desk: Desk,
     calls: Sequence[Call],
     results: Sequence[Answers | TaskyardError],
-    told: Mapping[str, Sequence[Row]],
+    told: Mapping[str, Sequence[Tuple]],
 ) -> None:
     """Work for those who wish it: the best of what is on offer and of what was just freed."""
     for run in desk.runs.values():
@@ -183,10 +185,8 @@ def hand_out(
         if call.wish is None or isinstance(answers, TaskyardError):
             continue
         if call.execution_id is None:
-            standing = told.get("standing", ())
-            answers.standing += [
-                stands(row) for row in standing if row["agent_id"] == answers.agent.id
-            ]
+            mine = (row for row in told.get("standing", ()) if row[0] == answers.agent.id)
+            answers.standing += [stands(*row[1:]) for row in mine]
         elif not answers.accepted:
             continue
         if given_before(desk, call, answers) or barred(desk, answers):
@@ -212,9 +212,9 @@ def given_before(desk: Desk, call: Call, answers: Answers) -> bool:
     if call.execution_id is not None and not answers.repeated:
         return False
     who = {"agent": answers.agent.id, "claim": call.wish.claim}
-    rows = desk.tx.execute(questions.HELD_BY_CLAIM, who).fetchall()
-    answers.work = [held_of(row) for row in rows if row["l_ended_at"] is None]
-    return bool(rows) or answers.repeated
+    held = [held_of(row) for row in desk.tx.rows(questions.HELD_BY_CLAIM, who)]
+    answers.work = [one for one in held if one.lease.live]
+    return bool(held) or answers.repeated
 
 
 def barred(desk: Desk, answers: Answers) -> bool:
@@ -241,11 +241,11 @@ def serve_wish(desk: Desk, answers: Answers, wish: Wish) -> None:
     # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
     draws = (*agent.draws, (agent.own_lane, None))
     query = questions.pick(draws, short, wish.actions)
-    fill_pool(desk, desk.tx.execute(*query).fetchall())
+    fill_pool(desk, desk.tx.rows(*query))
     take_from_pool(desk, answers, wish, most)
     if not answers.work:
-        rows = desk.tx.execute(*questions.first_on_offer(draws, wish.actions)).fetchall()
-        answers.missed = rows[0]["execution_id"] if rows else None
+        rows = desk.tx.rows(*questions.first_on_offer(draws, wish.actions))
+        answers.missed = rows[0][0] if rows else None
 
 
 def take_from_pool(desk: Desk, answers: Answers, wish: Wish, most: int) -> None:
@@ -278,26 +278,28 @@ def order_of(job: Job) -> tuple[object, ...]:
     return (-job.priority, -job.rank, job.ready_at, job.id)
 
 
-def held_of(row: Row) -> Held:
-    return Held(execution_beside(row), job_of(row), lease_of(row, "l_"))
+def held_of(row: Tuple) -> Held:
+    execution = execution_of(row, LEASE_WIDTH)
+    return Held(execution, work_of(row, LEASE_WIDTH + EXECUTION_WIDTH), lease_of(row))
 
 
-def stands(row: Row) -> Json:
-    cancelled = row["outcome"] == "cancelled"
+def stands(
+    lease: uuid.UUID, execution: uuid.UUID, job: uuid.UUID, outcome: str | None, reason: str
+) -> Json:
     return {
-        "control": "cancel" if cancelled else "pause",
-        "execution_id": row["execution_id"],
-        "job_id": row["job_id"],
-        "lease_id": row["id"],
-        "reason": row["status_reason"],
+        "control": "cancel" if outcome == "cancelled" else "pause",
+        "execution_id": execution,
+        "job_id": job,
+        "lease_id": lease,
+        "reason": reason,
     }
 
 
 def holding(tx: Transaction, agent_id: uuid.UUID, digest: bytes) -> list[Held]:
     """What an agent holds, for one that was restarted and forgot."""
-    rows = tx.execute(IDENTIFY, {"digests": [digest]}).fetchall()
-    agent = identified(rows[0] if rows else None, agent_id)
-    return [held_of(row) for row in tx.execute(questions.HOLDING, {"agent": agent.id}).fetchall()]
+    rows = tx.rows(IDENTIFY, {"digests": [digest]})
+    agent = identified(agent_of(rows[0]) if rows else None, agent_id)
+    return [held_of(row) for row in tx.rows(questions.HOLDING, {"agent": agent.id})]
 
 
 def sign_of_life(desk: Desk, results: Sequence[Answers | TaskyardError]) -> None:

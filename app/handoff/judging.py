@@ -35,7 +35,7 @@ from app.handoff.reports import (
     Started,
     Usage,
 )
-from app.handoff.standstill import pause
+from app.handoff.standstill import keep_to_budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +136,8 @@ def _usage(report: Usage, bench: Bench) -> int | None:
     execution.spent_usd += report.cost
     said = {"tokens": report.tokens, "cost": float(report.cost), "model": report.model}
     number = bench.log("usage", report, said)
-    if execution.serving and overspent(
-        execution.spent_tokens, execution.budget_tokens, execution.spent_usd, execution.budget_usd
-    ):
-        pause(bench.tx, bench.run, actor="taskyard", reason="The budget is spent.")
-        ask(
-            bench.tx,
-            bench.run,
-            kind="question",
-            title="The budget is spent. Raise it and resume, or cancel?",
-            asked_by="taskyard",
-            data={"tokens": execution.spent_tokens, "usd": float(execution.spent_usd)},
-        )
+    keep_to_budget(bench.tx, bench.run)
     return number
-
-
-def overspent(tokens: int, most_tokens: int | None, usd: Decimal, most_usd: Decimal | None) -> bool:
-    return (most_tokens is not None and tokens >= most_tokens) or (
-        most_usd is not None and usd >= most_usd
-    )
 
 
 @_judge.register

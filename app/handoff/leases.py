@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterable
 from typing import Final
 
-from app.db import Row, Transaction, new_id
+from app.db import Transaction, new_id
 from app.executions.rows import LEASE_COLUMNS, Job, Lease, lease_of
 from app.executions.run import Run
 from app.handoff.terms import START_SECONDS
@@ -50,12 +50,8 @@ def live_leases(
 ) -> dict[uuid.UUID, Lease]:
     """The live leases of these jobs, or of all jobs of the run, by job."""
     wanted = None if jobs is None else list(jobs)
-    rows = tx.execute(LIVE, {"execution": run.execution.id, "jobs": wanted}).fetchall()
-    return by_job(run, rows)
-
-
-def by_job(run: Run, rows: Iterable[Row]) -> dict[uuid.UUID, Lease]:
-    known = (run.add_lease(lease_of(row)) for row in rows)
+    rows = tx.rows(LIVE, {"execution": run.execution.id, "jobs": wanted})
+    known = [run.add_lease(lease_of(row)) for row in rows]
     return {lease.job_id: lease for lease in known if lease.live}
 
 

@@ -41,6 +41,13 @@ class Lease(Record):
         sa.Index(
             "leases_claim", "agent_id", "claim", postgresql_where=sa.text("claim IS NOT NULL")
         ),
+        # What an agent is told at its next poll.
+        sa.Index(
+            "leases_cancelled",
+            "agent_id",
+            "ended_at",
+            postgresql_where=sa.text("outcome = 'cancelled'"),
+        ),
         # The leases' sweep: whose clock runs, by deadline.
         sa.Index(
             "leases_expiry",

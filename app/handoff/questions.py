@@ -17,10 +17,8 @@ from psycopg.types.json import Jsonb
 from app.agents.calling import Draw
 from app.db import Json
 from app.executions.rows import (
-    EXECUTION_BESIDE,
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
-    LEASE_BESIDE,
     LEASE_COLUMNS,
     WORK_COLUMNS,
 )
@@ -76,7 +74,7 @@ candidate AS MATERIALIZED (
 def pick_query(look: int) -> str:
     return f"""
 WITH {candidates(look)}, house AS MATERIALIZED (
-  SELECT {EXECUTION_BESIDE}
+  SELECT {EXECUTION_COLUMNS}
   FROM (SELECT execution_id, min(place) AS place FROM candidate GROUP BY execution_id) c
   JOIN executions e ON e.id = c.execution_id
   WHERE e.status IN ('queued', 'running', 'blocked')
@@ -84,7 +82,7 @@ WITH {candidates(look)}, house AS MATERIALIZED (
   FOR NO KEY UPDATE OF e SKIP LOCKED
 )
 SELECT house.*, {JOB_COLUMNS}, {WORK_COLUMNS}
-FROM house JOIN candidate ON candidate.execution_id = house.e_id JOIN jobs j ON j.id = candidate.id
+FROM house JOIN candidate ON candidate.execution_id = house.id JOIN jobs j ON j.id = candidate.id
 WHERE j.offered
 ORDER BY candidate.place LIMIT %(most)s
 FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -133,7 +131,7 @@ WHERE t.digest = ANY (%(digests)s) AND l.outcome = 'cancelled'
   AND l.ended_at > now() - interval '10 min'
 """
 HELD: Final = f"""
-SELECT {LEASE_BESIDE}, {EXECUTION_BESIDE}, {JOB_COLUMNS}, {WORK_COLUMNS}
+SELECT {LEASE_COLUMNS}, {EXECUTION_COLUMNS}, {JOB_COLUMNS}, {WORK_COLUMNS}
 FROM leases l JOIN jobs j ON j.id = l.job_id JOIN executions e ON e.id = l.execution_id
 WHERE l.agent_id = %(agent)s"""
 HELD_BY_CLAIM: Final = HELD + " AND l.claim = %(claim)s ORDER BY l.id"

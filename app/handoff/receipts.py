@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from psycopg.types.json import Jsonb
 
-from app.db import Json, Row, Transaction, new_id
+from app.db import Json, Transaction, Tuple, new_id
 from app.errors import Refused
 from app.handoff.questions import KEEP_RECEIPTS
 from app.handoff.reports import TERMINAL, Report
@@ -24,10 +24,9 @@ def keys_of(said: Report) -> list[str]:
 class Receipts:
     """Those that were found, and those that are written for this batch."""
 
-    def __init__(self, found: Iterable[Row]) -> None:
+    def __init__(self, found: Iterable[Tuple]) -> None:
         self._known: dict[tuple[uuid.UUID, str], tuple[str, Json]] = {
-            (row["agent_id"], row["key"]): (bytes(row["digest"]).hex(), row["answer"])
-            for row in found
+            (agent, key): (bytes(digest).hex(), answer) for agent, key, digest, answer in found
         }
         self._new: list[Json] = []
 

@@ -47,11 +47,15 @@ def answer(
         "type": said.type,
         "job_id": str(job.id),
         "status": job.status,
-        "expires_at": lease.expires_at.isoformat().replace("+00:00", "Z") if lease.live else None,
-        "control": "pause" if job.status == "waiting" and lease.live else control_of(run, lease),
+        "expires_at": deadline_of(lease),
+        "control": "pause" if job.status == "waiting" else control_of(run, lease),
     }
     receipts.give(agent.id, said, given)
     return given
+
+
+def deadline_of(lease: Lease) -> str | None:
+    return lease.expires_at.isoformat().replace("+00:00", "Z") if lease.live else None
 
 
 def control_of(run: Run, lease: Lease | None) -> str:

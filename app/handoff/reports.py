@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Text = Annotated[str, Field(max_length=10_000)]
 Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
@@ -138,7 +138,7 @@ Report = (
     | Asked
     | Decomposed
 )
-ANY_REPORT: Final[TypeAdapter[Report]] = TypeAdapter(Annotated[Report, Field(discriminator="type")])
+AnyReport = Annotated[Report, Field(discriminator="type")]
 TERMINAL: Final = (Completed, Failed, Blocked, Released, Decomposed)
 
 # Other spellings of the same, as plans' own documents have them.

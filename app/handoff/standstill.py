@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from app.checkpoints.asking import ask
 from app.db import Transaction
+from app.executions.rows import Execution
 from app.executions.run import Run
 from app.handoff.leases import live_leases
 
@@ -33,6 +35,29 @@ def resume(tx: Transaction, run: Run, *, actor: str, reason: str) -> int:
             run.change_lease(lease)
     run.renew_offers(tx)
     return number
+
+
+def overspent(execution: Execution) -> bool:
+    tokens, usd = execution.budget_tokens, execution.budget_usd
+    return (tokens is not None and execution.spent_tokens >= tokens) or (
+        usd is not None and execution.spent_usd >= usd
+    )
+
+
+def keep_to_budget(tx: Transaction, run: Run) -> None:
+    """Reaching the budget pauses the execution and asks; whoever changes either calls this."""
+    execution = run.execution
+    if not execution.serving or not overspent(execution):
+        return
+    pause(tx, run, actor="taskyard", reason="The budget is spent.")
+    ask(
+        tx,
+        run,
+        kind="question",
+        title="The budget is spent. Raise it and resume, or cancel?",
+        asked_by="taskyard",
+        data={"tokens": execution.spent_tokens, "usd": float(execution.spent_usd)},
+    )
 
 
 def waiting_jobs(tx: Transaction, run: Run) -> set[object]:

@@ -6,6 +6,7 @@ import uuid
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.orm import aliased
 
 from app.accounts import audit, policy
 from app.accounts.policy import Caller, Standing
@@ -32,25 +33,27 @@ def find_plan(tx: Transaction, caller: Caller, plan_id: uuid.UUID) -> Plan:
 
 def read_nodes(
     tx: Transaction, plan_id: uuid.UUID, *, after: int = -1, limit: int | None = None
-) -> tuple[list[PlanTask], dict[uuid.UUID, list[str]], dict[uuid.UUID, str]]:
-    """Nodes in the plan's order, the codes that each waits for, and the codes of all parents."""
-    wanted = sa.select(PlanTask).where(PlanTask.plan_id == plan_id, PlanTask.position > after)
-    nodes = list(tx.session.scalars(wanted.order_by(PlanTask.position).limit(limit)))
-    ids = [node.id for node in nodes]
-    awaited: dict[uuid.UUID, list[str]] = {}
+) -> list[tuple[PlanTask, str | None, list[str]]]:
+    """Nodes in the plan's order, each with its parent's code and the codes that it waits for."""
+    above = aliased(PlanTask)
+    wanted = (
+        sa.select(PlanTask, above.code)
+        .outerjoin(above, above.id == PlanTask.parent_id)
+        .where(PlanTask.plan_id == plan_id, PlanTask.position > after)
+        .order_by(PlanTask.position)
+        .limit(limit)
+    )
+    nodes = [(node, parent) for node, parent in tx.session.execute(wanted)]
     links = (
         sa.select(PlanDependency.plan_task_id, PlanTask.code)
         .join(PlanTask, PlanTask.id == PlanDependency.prerequisite_id)
-        .where(PlanDependency.plan_task_id.in_(ids))
+        .where(PlanDependency.plan_task_id.in_([node.id for node, _ in nodes]))
         .order_by(PlanDependency.id)
     )
+    awaited: dict[uuid.UUID, list[str]] = {}
     for waits, code in tx.session.execute(links):
         awaited.setdefault(waits, []).append(code)
-    above = sa.select(PlanTask.id, PlanTask.code).where(
-        PlanTask.id.in_({node.parent_id for node in nodes if node.parent_id is not None})
-    )
-    parents = {row.id: row.code for row in tx.session.execute(above)}
-    return nodes, awaited, parents
+    return [(node, parent, awaited.get(node.id, [])) for node, parent in nodes]
 
 
 def delete(tx: Transaction, caller: Caller, plan_id: uuid.UUID) -> None:

@@ -29,7 +29,8 @@ class Outline:
 
 
 def load_outline(tx: Transaction, plan_id: uuid.UUID) -> Outline:
-    nodes, links = tx.together((NODES, {"plan": plan_id}), (LINKS, {"plan": plan_id}))
+    nodes = tx.execute(NODES, {"plan": plan_id}).fetchall()
+    links = tx.execute(LINKS, {"plan": plan_id}).fetchall()
     codes = {node["id"]: node["code"] for node in nodes}
     tree = Tree((node["code"], codes.get(node["parent_id"])) for node in nodes)
     estimates = [

