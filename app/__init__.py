@@ -19,19 +19,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     from app import api, migrating
     from app.api.document import build
     from app.bell import Bell
-    from app.db import Database
     from app.dispatch import Dispatch
     from app.embedded import attach
     from app.handoff.counter import Counter
     from app.handoff.terms import Terms
     from app.handoff.waiting import look_for_work
+    from app.records import open_database
 
     settings = attach(settings or load())
     app = build()
     app.config.update(SECRET_KEY=settings.secret_key)
     app.extensions["taskyard"] = settings
     dispatch = Dispatch()
-    database = Database(settings.database_url, dispatch)
+    database = open_database(settings.database_url, dispatch)
     bell = Bell(settings.redis_url, partial(look_for_work, database))
     dispatch.bell = bell
     app.extensions["taskyard.db"] = database

@@ -1,4 +1,5 @@
-"""Every record of every room, imported: what migrations compare the database with."""
+"""Every record of every room, imported: what migrations compare the database with, and what the
+ORM must know before it can follow a foreign key from one room to another."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ from app.accounts import models as accounts
 from app.agents import models as agents
 from app.callbacks import models as callbacks
 from app.checkpoints import models as checkpoints
-from app.db import Base
+from app.db import Base, Database
+from app.dispatch import Dispatch
 from app.executions import models as executions
 from app.handoff import models as handoff
 from app.plans import models as plans
@@ -19,7 +21,13 @@ __all__ = [
     "checkpoints",
     "executions",
     "handoff",
+    "open_database",
     "plans",
 ]
 
 METADATA = Base.metadata
+
+
+def open_database(url: str, dispatch: Dispatch, pool_size: int = 10) -> Database:
+    """How every process opens the database."""
+    return Database(url, dispatch, pool_size)

@@ -29,7 +29,7 @@ class User(Record):
 
 
 class ApiToken(Record):
-    """A key of a user or of an agent. Only its digest is kept: a dump of this table opens nothing."""
+    """A key of a user or of an agent. Only its digest is kept: a dump opens nothing."""
 
     __tablename__ = "api_tokens"
     __table_args__ = (

@@ -101,6 +101,8 @@ class Room:
             elif answered is type(None):
                 replies[204] = None
             replies |= answers or {}
+            if not replies:
+                replies[status] = {"content": {"application/json": {"schema": {}}}}
 
             door = open_door(view, status, limit, read, wanted)
             door.__name__ = self._name(view.__name__, method)

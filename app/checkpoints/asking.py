@@ -87,6 +87,11 @@ def withdraw_all(tx: Transaction, run: Run) -> None:
     tx.later(WITHDRAW_ALL, {"execution": run.execution.id})
 
 
+def withdraw_aside(tx: Transaction, run: Run) -> None:
+    """Takes back questions about the execution itself, such as whether to raise its budget."""
+    tx.later(WITHDRAW_ASIDE, {"execution": run.execution.id})
+
+
 ASK: Final = """
 INSERT INTO checkpoints (id, execution_id, job_id, kind, stage, title, data, options, blocking,
   asked_by, expires_at)
@@ -100,4 +105,8 @@ WHERE job_id = %(job)s AND status = 'pending'
 WITHDRAW_ALL: Final = """
 UPDATE checkpoints SET status = 'withdrawn', updated_at = now()
 WHERE execution_id = %(execution)s AND status = 'pending'
+"""
+WITHDRAW_ASIDE: Final = """
+UPDATE checkpoints SET status = 'withdrawn', updated_at = now()
+WHERE execution_id = %(execution)s AND job_id IS NULL AND kind = 'question' AND status = 'pending'
 """

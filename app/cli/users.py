@@ -10,13 +10,15 @@ from pathlib import Path
 
 import click
 
+import app.records  # noqa: F401  # a token refers to agents: SQLAlchemy must know every table
 from app.accounts import audit, passwords, tokens, users
 from app.accounts.models import ROLES
 from app.accounts.policy import Caller, on_the_machine
 from app.cli.finding import data_option, find
-from app.db import Database, Transaction
+from app.db import Transaction
 from app.dispatch import Dispatch
 from app.errors import Missing, Refused
+from app.records import open_database
 
 
 @click.group()
@@ -107,7 +109,7 @@ def operating() -> Caller:
 @contextmanager
 def transaction(data: Path | None) -> Iterator[Transaction]:
     """One transaction on the running instance, or on the database that is configured."""
-    database = Database(find(data).database_url, Dispatch(), pool_size=1)
+    database = open_database(find(data).database_url, Dispatch(), pool_size=1)
     try:
         with database.transaction() as tx:
             yield tx

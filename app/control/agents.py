@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+from app.control.jobs import home_of, move_to_lane
 from app.db import Transaction
 from app.executions.lanes import lane_of
 from app.executions.loading import load_job
@@ -36,12 +37,13 @@ def hand_jobs_back(tx: Transaction, agent_id: uuid.UUID, *, actor: str) -> int:
         pinned = {"agent_lane": lane_of("", agent=agent_id), "execution": execution}
         for row in tx.execute(PINNED, pinned).fetchall():
             job = load_job(tx, run, row["id"])
-            was_offered = job.offered
-            run.offer(job, False)
-            job.lane = lane_of(job.action)
-            run.offer(job, was_offered)
-            run.change(job)
-            run.log("job_assigned", actor=actor, job=job, data={"lane": job.lane})
+            home = home_of(tx, job)
+            lane = lane_of(
+                job.action,
+                human=home["human"],
+                reserved=execution if home["reserved"] else None,
+            )
+            move_to_lane(run, job, lane, actor=actor)
         settle(tx, run)
         run.write(tx)
     return handed

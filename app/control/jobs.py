@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.checkpoints.asking import withdraw
-from app.db import Json, Transaction
+from app.control.steering import reopen
+from app.db import Json, Row, Transaction
 from app.errors import Missing, Refused
 from app.executions.breakdown import break_down
 from app.executions.lanes import lane_of
@@ -26,8 +27,7 @@ def retry(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: s
     job.returns = 0
     job.not_before = None
     if run.execution.status == "failed":
-        run.move_execution("queued", "execution_retried", actor=actor, reason="A job is retried.")
-        run.renew_offers(tx)
+        reopen(tx, run, actor=actor, reason="A job is retried.")
     if job.status == "blocked":
         unblock(run, job, actor=actor, reason=reason)
     else:
@@ -94,13 +94,44 @@ def assign(
         known = tx.execute(ASSIGNABLE, {"agent": agent_id}).fetchone()
         if known is None:
             raise Missing("There is no such agent that works.", hint="GET /api/agents lists them.")
+    reserved = run.execution.id if home_of(tx, job)["reserved"] else None
+    move_to_lane(
+        run,
+        job,
+        lane_of(job.action, agent=agent_id, reserved=reserved),
+        actor=actor,
+        agent=agent_id,
+    )
+    if job.status == "blocked":
+        # Reassigning is one of the ways out that were offered: it answers the question.
+        job.attempts_used = 0
+        job.returns = 0
+        job.not_before = None
+        unblock(run, job, actor=actor, reason="Assigned anew.")
+        return finish(tx, run, job)
+    if job.status == "waiting":
+        # Its question stays; whoever asked it does not get the job back.
+        end_lease(tx, run, job, "released")
+    settle(tx, run)
+    run.write(tx)
+    return job
+
+
+def move_to_lane(
+    run: Run, job: Job, lane: str, *, actor: str, agent: uuid.UUID | None = None
+) -> None:
+    """A ready job that is on offer is on offer in its new lane."""
     was_offered = job.offered
     run.offer(job, False)
-    job.lane = lane_of(job.action, agent=agent_id)
+    job.lane = lane
     run.offer(job, was_offered)
     run.change(job)
-    run.log("job_assigned", actor=actor, job=job, agent=agent_id, data={"lane": job.lane})
-    return finish(tx, run, job)
+    run.log("job_assigned", actor=actor, job=job, agent=agent, data={"lane": job.lane})
+
+
+def home_of(tx: Transaction, job: Job) -> Row:
+    """Where a job queues that nobody assigned: whether people do it, whether agents were chosen."""
+    return tx.fetch(HOME, {"job": job.id})
 
 
 def decompose(
@@ -109,6 +140,7 @@ def decompose(
     job = load_job(tx, run, job_id)
     refuse_cancelled(run)
     refuse_held(job)
+    end_lease(tx, run, job, "superseded")
     break_down(tx, run, job, parts, actor=actor)
     return finish(tx, run, job)
 
@@ -149,3 +181,10 @@ def end_lease(tx: Transaction, run: Run, job: Job, outcome: str) -> None:
 
 
 ASSIGNABLE = "SELECT 1 FROM agents WHERE id = %(agent)s AND status <> 'retired'"
+HOME = """
+SELECT EXISTS (SELECT FROM engagements g WHERE g.execution_id = j.execution_id) AS reserved,
+  coalesce(NOT t.agent_executable OR t.tier = 3 OR t.decomposition_confidence < e.threshold, false)
+    AS human
+FROM jobs j JOIN executions e ON e.id = j.execution_id
+LEFT JOIN plan_tasks t ON t.id = j.plan_task_id WHERE j.id = %(job)s
+"""

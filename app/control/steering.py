@@ -1,10 +1,10 @@
-"""What people do to a run: start, pause, resume, cancel, retry. One operation each, for all doors."""
+"""What people do to a run: pause, resume, cancel, retry. One operation each, for all doors."""
 
 from __future__ import annotations
 
 import datetime as dt
 
-from app.checkpoints.asking import withdraw_all
+from app.checkpoints.asking import withdraw_all, withdraw_aside
 from app.db import Transaction
 from app.errors import Refused
 from app.executions.loading import load_by_status, prerequisites_open
@@ -27,6 +27,8 @@ def resume(tx: Transaction, run: Run, *, actor: str, reason: str = "") -> None:
             hint="Only a paused execution can be resumed.",
             status=run.execution.status,
         )
+    refuse_overspent(run)
+    withdraw_aside(tx, run)
     standstill.resume(tx, run, actor=actor, reason=reason or "Resumed by a person.")
     settle(tx, run)
     run.write(tx)
@@ -51,17 +53,31 @@ def retry(tx: Transaction, run: Run, *, actor: str, reason: str = "") -> None:
             hint="Retry single jobs instead, with POST …/jobs/{job}/retry.",
             status=execution.status,
         )
+    reopen(tx, run, actor=actor, reason=reason or "Retried by a person.")
+    requeue(tx, run, actor=actor)
+    settle(tx, run)
+    run.write(tx)
+
+
+def reopen(tx: Transaction, run: Run, *, actor: str, reason: str) -> None:
+    """A failed execution is queued again, whether all of it is retried or one job."""
+    execution = run.execution
+    refuse_overspent(run)
     if execution.timed_out:
         execution.timed_out = False
         if execution.timeout_seconds is not None:
             execution.deadline_at = run.now + dt.timedelta(seconds=execution.timeout_seconds)
-    run.move_execution(
-        "queued", "execution_retried", actor=actor, reason=reason or "Retried by a person."
-    )
-    requeue(tx, run, actor=actor)
+    run.move_execution("queued", "execution_retried", actor=actor, reason=reason)
     run.renew_offers(tx)
-    settle(tx, run)
-    run.write(tx)
+
+
+def refuse_overspent(run: Run) -> None:
+    if standstill.overspent(run.execution):
+        raise Refused(
+            "The budget is spent.",
+            hint="Raise it in the same call, with PATCH {action, budget}, or cancel.",
+            status=run.execution.status,
+        )
 
 
 def requeue(tx: Transaction, run: Run, *, actor: str) -> None:

@@ -49,7 +49,7 @@ def count_jobs(tx: Transaction, executions: Collection[uuid.UUID]) -> dict[uuid.
 
 
 def percent_of(finished: float, total: float) -> float:
-    """Rounded down, so that only what is done is told as 100; sums of shares may be off a little."""
+    """Rounded down: only what is done is told as 100. Sums of shares may be off by a hair."""
     if total <= 0:
         return 0.0
     if finished >= total * (1 - 1e-9):

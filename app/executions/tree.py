@@ -37,32 +37,27 @@ PRECEDENCE: Final = (
 )
 
 
-def read_tree(tx: Transaction, execution_id: uuid.UUID) -> list[Json]:
-    """The roots, each with its `tasks` and its `jobs`. Jobs without a task stand at the root."""
+def read_tree(tx: Transaction, execution_id: uuid.UUID) -> Json:
+    """The phases, each with its tasks and jobs; and the jobs that stand under no task."""
     given = {"execution": execution_id}
     tasks = tx.execute(TASKS, given).fetchall()
     jobs = tx.execute(f"{LINES} WHERE j.execution_id = %(execution)s {IN_ORDER}", given).fetchall()
-    nodes: dict[uuid.UUID, Json] = {
-        row["id"]: {"kind": "task", **row, "counts": Counter(), "tasks": [], "jobs": []}
-        for row in tasks
+    root: Json = {"tasks": [], "jobs": []}
+    nodes: dict[uuid.UUID | None, Json] = {
+        row["id"]: {**row, "tasks": [], "jobs": [], "counts": Counter()} for row in tasks
     }
-    roots: list[Json] = []
     for row in tasks:
-        above = nodes.get(row["parent_id"])
-        (roots if above is None else above["tasks"]).append(nodes[row["id"]])
+        nodes.get(row["parent_id"], root)["tasks"].append(nodes[row["id"]])
     for job in jobs:
-        node = nodes.get(job["task_id"])
-        (roots if node is None else node["jobs"]).append({"kind": "job", **job})
+        nodes.get(job["task_id"], root)["jobs"].append(job)
     # A task stands behind the one above it, so counting from the end counts each subtree once.
     for row in reversed(tasks):
         node = nodes[row["id"]]
         node["counts"].update(job["status"] for job in node["jobs"])
         node["status"] = status_of(node["counts"])
-        node["counts"] = dict(sorted(node["counts"].items()))
-        above = nodes.get(row["parent_id"])
-        if above is not None:
-            above["counts"].update(node["counts"])
-    return roots
+        if row["parent_id"] in nodes:
+            nodes[row["parent_id"]]["counts"].update(node["counts"])
+    return root
 
 
 def read_lines(

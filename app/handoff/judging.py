@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import random
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import singledispatch
 from typing import Any, Final
 

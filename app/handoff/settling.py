@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.checkpoints.asking import ask, withdraw
+from app.checkpoints.asking import ask, withdraw, withdraw_aside
 from app.db import Transaction
 from app.executions.loading import load_unfinished
 from app.executions.run import Run
@@ -29,6 +29,8 @@ def settle(tx: Transaction, run: Run) -> None:
                 data={"action": job.action, "params": job.params},
             )
     run.settle()
+    if run.execution.status == "completed":
+        withdraw_aside(tx, run)
     if run.execution.status in ("completed", "cancelled") and run.execution.unfinished_jobs:
         drop_leftovers(tx, run)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import orjson
@@ -110,6 +113,27 @@ def test_what_the_command_line_did_is_in_the_audit_log(run: Run, database: Datab
     for row in rows:
         assert row["actor"].startswith("system:")
         assert row["address"] == "local"
+
+
+def test_a_token_is_made_by_a_process_that_does_nothing_else(
+    run: Run, settings: Settings
+) -> None:
+    """Here every table is known already; in a process of its own only what it imports is."""
+    run("user", "create", "ann@example.org")
+    told = subprocess.run(
+        [sys.executable, "-m", "app.cli", "token", "create", "ann@example.org"],
+        env={
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": settings.database_url,
+            "REDIS_URL": settings.redis_url,
+            "SECRET_KEY": settings.secret_key,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith("ty_u_")
 
 
 def test_the_document_is_printed_without_any_server() -> None:

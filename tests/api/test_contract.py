@@ -40,6 +40,7 @@ JUDGED = {
     "POST /api/agents",
     "PATCH /api/agents/{agent_id}",
     "POST /api/auth/token",
+    "POST /api/plans",
     "POST /api/admin/tokens",
     "POST /api/executions/{execution_id}/events",
 }

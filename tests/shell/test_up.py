@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -111,7 +111,8 @@ def test_it_recovers_after_everything_was_killed_at_once(folder: Path) -> None:
         with psycopg.connect(instance_on(data).database_url) as connection:
             connection.execute("CREATE TABLE words AS SELECT 'kept' AS word")
         for process in (psutil.Process(running.pid), *family):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it followed its parent before we came to it
+                process.kill()
         running.wait()
     with up(data), psycopg.connect(instance_on(data).database_url) as connection:
         assert connection.execute("SELECT word FROM words").fetchone() == ("kept",)
