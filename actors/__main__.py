@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 import uuid
 from typing import Final
@@ -27,7 +26,7 @@ from app import broker as brokers
 from app import logs, waiting
 from app.embedded import attach
 from app.settings import Settings, load
-from app.stopping import stopping
+from app.stopping import leave_by, stopping
 from app.version import VERSION
 
 log = logging.getLogger("actors")
@@ -86,10 +85,7 @@ def _beat_until_told(broker: RedisBroker, settings: Settings) -> None:
 
 def _end(broker: RedisBroker, worker: Worker) -> None:
     log.info("worker ends: takes nothing new, finishes what runs")
-    # A thread that does not come back must not keep the process past its time.
-    last = threading.Timer(LAST, lambda: os._exit(1))
-    last.daemon = True
-    last.start()
+    leave_by(LAST)
     started = time.monotonic()
     worker.stop(timeout=int(GRACE * 1000))
     with contextlib.suppress(redis.RedisError):

@@ -236,7 +236,7 @@ class Bell:
             return
         try:
             found = self._look(lanes)
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001  # the next look comes in any case
             log.warning("could not look for work: %s", fault)
             return
         for lane, jobs in Counter(found).items():

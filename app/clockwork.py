@@ -10,15 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.blocking import BlockingScheduler
 
 from app.leader import Leadership
-from app.stopping import stopping
+from app.stopping import leave_by, stopping
 
 log = logging.getLogger(__name__)
 
 LEAD_SECONDS: Final = 1.0
+LAST: Final = 25.0  # seconds for the sweeps that run when it is told to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ class Clockwork:
 
     def run(self) -> None:
         """Sweep until this process is told to end; the sweeps that run then are finished."""
-        threading.Thread(target=self._end_when_told, name="end", daemon=True).start()
+        # Not before it has started: a scheduler that does not run cannot be told to end.
+        end = threading.Thread(target=self._end_when_told, name="end", daemon=True)
+        self._scheduler.add_listener(lambda _: end.start(), EVENT_SCHEDULER_STARTED)
         now = dt.datetime.now(dt.UTC)
         self._scheduler.add_job(
             self._lead, "interval", seconds=LEAD_SECONDS, executor="lead", next_run_time=now
@@ -66,6 +70,7 @@ class Clockwork:
 
     def _end_when_told(self) -> None:
         stopping.wait()
+        leave_by(LAST)
         self._scheduler.shutdown(wait=True)
 
     def _lead(self) -> None:

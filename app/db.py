@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import orjson
 import psycopg
@@ -53,7 +53,7 @@ class Base(DeclarativeBase):
             "pk": "%(table_name)s_pkey",
         }
     )
-    type_annotation_map = {
+    type_annotation_map: ClassVar = {
         dt.datetime: sa.DateTime(timezone=True),
         Json: JSONB,
         list[Any]: JSONB,

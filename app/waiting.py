@@ -83,7 +83,7 @@ def _wait(name: str, url: str, ask: Callable[[], None], patience: float | None) 
             if said:
                 log.info("%s answers", name)
             return
-        stopping.wait(pause * random.uniform(0.7, 1.3))  # noqa: S311 - spreads the herd
+        stopping.wait(pause * random.uniform(0.7, 1.3))  # spreads the herd
         pause = min(pause * 2, 5)
 
 

@@ -1,4 +1,4 @@
-"""Writes the first migration anew from the models: `make first-migration`, until the first release.
+"""Writes the first migration anew from the models, until the first release: python -m migrations.first
 
 After that a script that has run somewhere must never change, and this file goes.
 """

@@ -147,7 +147,7 @@ def register(caller: Caller, body: Registration) -> Registered:
     """
     policy.require_operator(caller)
     with database().transaction() as tx:
-        agent, key = registry.register(tx, caller, **body.model_dump())
+        agent, key = registry.register(tx, caller, **facts_of(body))
         tx.session.refresh(agent)
         return Registered(api_key=key, **show(caller, agent).model_dump())
 
@@ -183,7 +183,7 @@ def change(caller: Caller, agent_id: uuid.UUID, body: Change) -> AgentOut:
 
     For operators and admins.
     """
-    changes = body.model_dump(exclude_unset=True)
+    changes = facts_of(body, exclude_unset=True)
     for name in ("name", "capabilities", "max_concurrent", "status"):
         if changes.get(name, ...) is None:
             del changes[name]
@@ -259,6 +259,17 @@ def revoke_key(caller: Caller, agent_id: uuid.UUID, key_id: uuid.UUID) -> None:
     policy.require_operator(caller)
     with database().transaction() as tx:
         registry.revoke_key(tx, caller, agent_id, key_id)
+
+
+def facts_of(body: Registration | Change, *, exclude_unset: bool = False) -> dict[str, Any]:
+    """What was sent, as it is kept: a capability without params has none, rather than null."""
+    facts = body.model_dump(exclude_unset=exclude_unset)
+    if body.capabilities is not None:
+        facts["capabilities"] = [
+            {"action": one.action} | ({"params": one.params} if one.params else {})
+            for one in body.capabilities
+        ]
+    return facts
 
 
 def require_sight(caller: Caller, agent_id: uuid.UUID) -> None:

@@ -49,7 +49,7 @@ def ready() -> Ready:
     if missing:
         raise Unavailable(
             f"Not ready: {', '.join(missing)} missing.",
-            hint=" ".join(each.hint for each in found.values() if each.hint),
+            hint=" ".join(dict.fromkeys(each.hint for each in found.values() if each.hint)),
             checks={name: each.model_dump(exclude_none=True) for name, each in checks.items()},
         )
     return Ready(status="ready", checks=checks)

@@ -35,7 +35,7 @@ SELECT to_regclass('alembic_version') IS NOT NULL AS migrated,
 SILENCE: Final = """
 SELECT extract(epoch FROM now() - max(seen_at)) AS seconds FROM beats WHERE kind = 'clock'
 """
-WAIT_LONGER: Final = "It does not answer: look at its log, or at the network between."
+LOOK_AT_IT: Final = "Look whether it runs, at its log, and at the network between."
 
 
 def look_at_database(settings: Settings) -> Findings:
@@ -125,14 +125,14 @@ def probe(settings: Settings) -> Findings:
         except TimeoutError:
             found |= unanswered(names, f"no answer in {PATIENCE_SECONDS:.0f} s")
         except (psycopg.Error, redis.RedisError, OSError) as fault:
-            found |= unanswered(names, type(fault).__name__)
+            found |= unanswered(names, f"does not answer ({type(fault).__name__})")
     return {name: found[name] for name in ORDER}
 
 
 def unanswered(names: tuple[str, ...], detail: str) -> Findings:
     """The server, and what could only be asked of it."""
     server, *rest = names
-    told = {server: Finding(detail, WAIT_LONGER)}
+    told = {server: Finding(detail, LOOK_AT_IT)}
     for name in rest:
         told[name] = Finding("unknown", f"Bring {server} back first.")
     return told

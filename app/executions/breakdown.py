@@ -40,7 +40,7 @@ def break_down(
             "title": part["title"],
             "instructions": part.get("instructions") or "",
             "action": part.get("action") or job.action,
-            "lane": lane_of_part(job.lane, job.action, part.get("action")),
+            "lane": lane_of_part(job.lane, part.get("action")),
             "params": part.get("params") or job.params,
             "weight": job.weight / len(parts),
             "open_prerequisites": len(needs[part["code"]]) or job.open_prerequisites,

@@ -26,7 +26,7 @@ def lane_of(
     return action if reserved is None else f"{action}@{reserved}"
 
 
-def lane_of_part(lane: str, action: str, chosen: str | None) -> str:
+def lane_of_part(lane: str, chosen: str | None) -> str:
     """The lane of a part of a broken-down job: as the job's, but for an action of its own."""
     if chosen is None or lane.startswith("agent:"):
         return lane

@@ -96,7 +96,7 @@ def judge(bench: Bench, report: Report) -> int | None:
 
 @singledispatch
 def _judge(report: Report, bench: Bench) -> int | None:
-    raise TypeError(f"no verdict for {type(report).__name__}")
+    raise TypeError(f"no verdict for {type(report).__name__} at {bench}")
 
 
 @_judge.register

@@ -220,6 +220,14 @@ def test_a_clock_that_loses_the_database_leads_again_when_it_is_back(folder: Pat
         assert clock.end() == 0
 
 
+def test_a_clock_ends_while_it_still_waits(settings: Settings, folder: Path) -> None:
+    environ = variables(settings, DATABASE_URL=settings.database_url.replace("run", "gone"))
+    with Running((sys.executable, "-P", "-m", "app.clock"), folder, **environ) as clock:
+        clock.wait_for("waiting for PostgreSQL")
+        assert clock.end() == 0
+        assert "Traceback" not in clock.said
+
+
 APP = """
 from flask import Flask
 from app.stopping import stopping
