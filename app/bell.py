@@ -141,6 +141,7 @@ class Bell:
     def __init__(self, url: str, look: Callable[[list[str]], dict[str, int]] | None = None) -> None:
         self.waiting = Waiting()
         self.closing = stopping
+        self.deaf = False  # what other processes ring is not heard now
         self._me = uuid.uuid4().hex
         self._look = look
         self._redis = redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
@@ -200,6 +201,7 @@ class Bell:
                 ) as channel:
                     channel.subscribe(CHANNEL)
                     pause = RECONNECT[0]
+                    self.deaf = False
                     # What rang while nobody listened is found by looking.
                     self._look_once()
                     while not self.closing.is_set():
@@ -207,6 +209,7 @@ class Bell:
                         if message is not None:
                             self._hear(message["data"])
             except (redis.RedisError, OSError) as fault:
+                self.deaf = True
                 log.warning("the bell cannot be heard, looking now and then: %s", fault)
                 self.closing.wait(pause)
                 pause = min(pause * 2, RECONNECT[1])

@@ -1,6 +1,7 @@
-"""Writes the first migration anew from the models, until the first release: python -m migrations.first
+"""`python -m migrations.first`: writes the first migration anew from the models.
 
-After that a script that has run somewhere must never change, and this file goes.
+Until the first release. After that, a script that has run somewhere must never change, and this
+file goes.
 """
 
 from __future__ import annotations

@@ -24,12 +24,35 @@ def register(app: OpenAPI, settings: Settings) -> None:
 
 def rooms() -> list[Room]:
     """Every room with JSON doors, in the order of the document."""
-    from app.api import admin, agents, audit, auth, health, plans, tokens, work
+    from app.api import (
+        admin,
+        agents,
+        audit,
+        auth,
+        checkpoints,
+        executions,
+        health,
+        history,
+        jobs,
+        plans,
+        shares,
+        sockets,
+        streams,
+        tokens,
+        work,
+    )
 
     return [
         agents.room,
         work.room,
         plans.room,
+        executions.room,
+        jobs.room,
+        history.room,
+        streams.room,
+        sockets.room,
+        shares.room,
+        checkpoints.room,
         auth.room,
         admin.room,
         tokens.room,

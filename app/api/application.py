@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.openapi import OpenAPI
 
 
@@ -29,3 +30,12 @@ class Application(OpenAPI):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """No view here is a coroutine; Flask would look at each of them in each request."""
         return func
+
+    def register_api(self, api: APIBlueprint, **options: Any) -> None:
+        """Two rooms may have doors at one address: the document keeps the methods of both."""
+        for uri, known in self.paths.items():
+            if uri in api.paths:
+                methods = known.model_dump(exclude_none=True).keys()
+                both = {name: getattr(known, name) for name in methods}
+                api.paths[uri] = api.paths[uri].model_copy(update=both)
+        super().register_api(api, **options)

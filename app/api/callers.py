@@ -88,10 +88,12 @@ def identify() -> Caller:
 
 def recognise(holder: tokens.Holder) -> Caller:
     """The caller that policy speaks of, with where the request came from."""
+    return caller_of(holder, address(), g.request_id)
+
+
+def caller_of(holder: tokens.Holder, address: str = "", request_id: str = "") -> Caller:
     role = cast(Role, holder.role)
-    return Caller(
-        holder.kind, holder.id, role, holder.name, address(), g.request_id, holder.token_id
-    )
+    return Caller(holder.kind, holder.id, role, holder.name, address, request_id, holder.token_id)
 
 
 def address() -> str:

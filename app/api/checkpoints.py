@@ -151,9 +151,7 @@ def check(body: DecisionBody) -> None:
         )
 
 
-def find_seen(
-    tx: Transaction, caller: Caller, checkpoint_id: uuid.UUID
-) -> tuple[Row, Standing]:
+def find_seen(tx: Transaction, caller: Caller, checkpoint_id: uuid.UUID) -> tuple[Row, Standing]:
     """A checkpoint of something that the caller may see. Others' are as missing as none at all."""
     row = read_checkpoint(tx, checkpoint_id)
     if row["execution_id"] is not None:

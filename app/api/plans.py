@@ -247,7 +247,7 @@ def read_schema() -> dict[str, Any]:
 def read_source() -> bytes:
     """The JSON that was sent: the body itself, or the one file of a form."""
     if request.is_json:
-        raw = request.get_data()
+        raw = request.get_data() or b"{}"
     elif request.mimetype == "multipart/form-data":
         raw = read_file()
     else:

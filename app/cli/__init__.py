@@ -15,6 +15,7 @@ from app.version import VERSION
 # name: (module, what `taskyard --help` says). The module has a click command of that name.
 COMMANDS: Final = {
     "up": ("app.cli.up", "Start everything in the foreground, and end it with Ctrl-C."),
+    "demo": ("app.cli.demo", "The same, with a sample plan and two sample agents at work."),
     "check": ("app.cli.check", "Verify settings, database, migrations, Redis, worker, clock."),
     "migrate": ("app.cli.migrate", "Bring the database up to date."),
     "user": ("app.cli.users", "Create users."),

@@ -51,7 +51,7 @@ def create_execution(
     agents: Sequence[uuid.UUID] = (),
     callback: str | None = None,
 ) -> uuid.UUID:
-    """A new execution of a plan, created and not started. Its rows leave with the next statement.
+    """A new execution of a plan, created and not started.
 
     `timeout_seconds` is the length of its deadline, which runs from its start; `deadline` a moment
     instead. With `agents` its jobs go to these and to no other. Who may see the plan is decided
@@ -82,7 +82,7 @@ def create_execution(
         priority=priority,
         reserved=execution_id if agents else None,
     )
-    tx.later(
+    tx.execute(
         EXECUTION,
         {
             "id": execution_id,
@@ -105,7 +105,7 @@ def create_execution(
     told: Json = {"plan_id": plan_id, "ordering": ordering, "jobs": len(jobs), "status": "created"}
     if graph.dropped:
         told["overruled"] = graph.dropped[:MOST_TOLD]
-    tx.later(
+    tx.execute(
         EVENT,
         {
             "id": new_id(),
@@ -118,15 +118,15 @@ def create_execution(
     )
     if agents:
         chosen = list(dict.fromkeys(agents))
-        tx.later(
+        tx.execute(
             ENGAGEMENTS,
             {"ids": [new_id() for _ in chosen], "agents": chosen, "execution": execution_id},
         )
-    tx.later(TASKS, {"execution": execution_id, "tasks": Jsonb(plan_tasks(outline, tasks))})
-    tx.later(JOBS, {"execution": execution_id, "jobs": Jsonb(jobs)})
+    tx.execute(TASKS, {"execution": execution_id, "tasks": Jsonb(plan_tasks(outline, tasks))})
+    tx.execute(JOBS, {"execution": execution_id, "jobs": Jsonb(jobs)})
     ids = {job["code"]: job["id"] for job in jobs}
     edges = [(ids[job], ids[awaited]) for job, awaited in graph.edges()]
-    tx.later(
+    tx.execute(
         EDGES,
         {
             "ids": [new_id() for _ in edges],

@@ -63,6 +63,7 @@ class Execution(Record):
             postgresql_where=sa.text("status IN ('queued', 'running', 'blocked')"),
         ),
         sa.Index("executions_status", "status", "id"),
+        {"postgresql_with": {"fillfactor": 50}},
     )
 
     plan_id: Mapped[uuid.UUID | None] = mapped_column(sa.ForeignKey("plans.id"))
@@ -177,12 +178,14 @@ class Job(Record):
         sa.Index(
             "jobs_not_before",
             "not_before",
-            postgresql_where=sa.text("status = 'ready' AND NOT offered"),
+            postgresql_where=sa.text("not_before IS NOT NULL AND NOT offered"),
         ),
         # The blockers' sweep.
-        sa.Index("jobs_recheck", "recheck_at", postgresql_where=sa.text("status = 'blocked'")),
-        sa.Index("jobs_execution_status", "execution_id", "status"),
+        sa.Index("jobs_recheck", "recheck_at", postgresql_where=sa.text("recheck_at IS NOT NULL")),
         sa.Index("jobs_task", "task_id"),
+        # No index names the status, and pages keep room: a job that moves on off the market then
+        # writes no index at all.
+        {"postgresql_with": {"fillfactor": 70}},
     )
 
     execution_id: Mapped[uuid.UUID] = mapped_column(

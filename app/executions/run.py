@@ -126,6 +126,9 @@ class Run:
         was, job.status = job.status, to
         if was == "ready":
             self.offer(job, False)
+            job.not_before = None
+        if was == "blocked":
+            job.recheck_at = None
         if to == "ready":
             job.ready_at = self.now
             due = job.not_before is None or job.not_before <= self.now

@@ -46,7 +46,7 @@ class Counter:
         self._lock = threading.Lock()
         self._clerk: threading.Thread | None = None
         # What lanes a key was last seen to draw from: a guess, which the desk checks.
-        self._known: OrderedDict[bytes, tuple[Draw, ...]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[tuple[Draw, ...], str]] = OrderedDict()
 
     def serve(self, call: Call) -> Answers:
         """The call's answer, once it is committed."""
@@ -103,7 +103,7 @@ class Counter:
             answers = serve(tx, self.terms, calls, self._known)
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, Answers):
-                self._known[call.digest] = answer.agent.draws
+                self._known[call.digest] = answer.agent.draws, answer.agent.own_lane
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
         return answers

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.agents.calling import IDENTIFY, SEEN, Draw, agent_of, identified
+from app.agents.calling import IDENTIFY, SEEN, Agent, Draw, agent_of, identified
 from app.db import Json, Transaction, Tuple
 from app.errors import TaskyardError
 from app.executions.loading import SUCCESSORS
@@ -36,7 +36,8 @@ from app.handoff.reports import TERMINAL
 from app.handoff.settling import settle
 from app.handoff.terms import Terms
 
-Known = Mapping[bytes, tuple[Draw, ...]]  # the lanes that keys were seen to draw from: a guess
+# The lanes that each key was last seen to draw from, and its own lane: a guess.
+Known = Mapping[bytes, tuple[tuple[Draw, ...], str]]
 
 
 @dataclass(slots=True)
@@ -49,19 +50,28 @@ class Desk:
     busy: dict[uuid.UUID, int]
     runs: dict[uuid.UUID, Run] = field(default_factory=dict)
     pool: dict[uuid.UUID, Job] = field(default_factory=dict)  # on offer, and locked by us
+    # Keys in whose lanes nothing is left but what other transactions hold, and what that is.
+    drained: set[bytes] = field(default_factory=set)
+    missed: dict[tuple[Draw, ...], uuid.UUID | None] = field(default_factory=dict)
 
 
 def serve(
     tx: Transaction, terms: Terms, calls: Sequence[Call], known: Known
 ) -> list[Answers | TaskyardError]:
     """Serves a batch of calls. It holds no lock when it begins, and commits nothing itself."""
-    asked = ask(terms, calls, known)
+    groups = gather(calls, known) if terms.enabled else []
+    asked = ask(terms, calls, groups)
     told = dict(zip(asked, tx.together(*asked.values()), strict=True))
     agents = {bytes(row[0]): agent_of(row) for row in told["agents"]}
     now = tx.read_now(told["now"][0][0])
     desk = Desk(tx, terms, now, defaultdict(int, told["busy"]))
     receipts = Receipts(told.get("receipts", ()))
     lay_out(desk, told)
+    for place, group in enumerate(groups):
+        rows = told[f"picked {place}"]
+        fill_pool(desk, rows)
+        if len(rows) < group.most:
+            desk.drained |= group.digests
     results: list[Answers | TaskyardError] = []
     for call in calls:
         try:
@@ -83,7 +93,7 @@ def serve(
     return results
 
 
-def ask(terms: Terms, calls: Sequence[Call], known: Known) -> dict[str, Question]:
+def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[str, Question]:
     """Every question of the first flight, in the order of locks."""
     digests = [call.digest for call in calls]
     reports = [report for call in calls for report in call.reports]
@@ -98,28 +108,60 @@ def ask(terms: Terms, calls: Sequence[Call], known: Known) -> dict[str, Question
         jobs = [report.job_id for report in reports]
         leases = [terms.lease_of(report.token) for report in reports]
         ended = [report.job_id for report in reports if isinstance(report, TERMINAL)]
-        keys = [key for report in reports for key in keys_of(report)]
+        keys = [
+            (call.digest, key)
+            for call in calls
+            for report in call.reports
+            for key in keys_of(report)
+        ]
         asked["jobs"] = questions.JOBS, {"jobs": jobs}
         asked["leases"] = questions.LEASES, {"leases": [one for one in leases if one is not None]}
-        asked["receipts"] = questions.RECEIPTS, {"digests": digests, "keys": keys}
+        asked["receipts"] = questions.RECEIPTS, in_columns(keys, "digests", "keys")
         if ended:
             asked["successors"] = SUCCESSORS, {"jobs": ended}
-    if any(call.execution_id is None for call in calls):
-        asked["standing"] = questions.STANDING, {"digests": digests}
-    if terms.enabled:
-        for place, (draws, most) in enumerate(gather(calls, known).items()):
-            asked[f"picked {place}"] = questions.pick(draws, most)
+    polls = [call for call in calls if call.execution_id is None]
+    if polls:
+        asked["standing"] = questions.STANDING, {"digests": [call.digest for call in polls]}
+    claims = [(call.digest, claim) for call in polls if (claim := claim_of_poll(call)) is not None]
+    if claims:
+        asked["given"] = questions.GIVEN, in_columns(claims, "digests", "claims")
+    for place, group in enumerate(groups):
+        lanes = (*group.draws, *group.own_lanes)
+        asked[f"picked {place}"] = questions.pick(lanes, group.most)
     return asked
 
 
-def gather(calls: Sequence[Call], known: Known) -> dict[tuple[Draw, ...], int]:
-    """How many jobs are wished for from which lanes, as far as that is known beforehand."""
-    wished: dict[tuple[Draw, ...], int] = {}
+def in_columns(rows: Sequence[Sequence[object]], *names: str) -> Json:
+    """Rows as the columns that `unnest` takes."""
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def claim_of_poll(call: Call) -> str | None:
+    """The claim id that a poll may have been answered under; not where it is our own second try."""
+    return call.wish.claim if call.wish is not None and call.missed is None else None
+
+
+@dataclass(slots=True)
+class Group:
+    """Calls whose agents draw from the same lanes: their wishes are one question."""
+
+    draws: tuple[Draw, ...]
+    own_lanes: list[Draw] = field(default_factory=list)
+    digests: set[bytes] = field(default_factory=set)
+    most: int = 0
+
+
+def gather(calls: Sequence[Call], known: Known) -> list[Group]:
+    """The wishes by lanes, as far as these are known beforehand."""
+    groups: dict[tuple[Draw, ...], Group] = {}
     for call in calls:
         if call.wish is not None and call.wish.actions is None and call.digest in known:
-            draws = known[call.digest]
-            wished[draws] = wished.get(draws, 0) + call.wish.most
-    return wished
+            draws, own_lane = known[call.digest]
+            group = groups.setdefault(draws, Group(draws))
+            group.own_lanes.append((own_lane, None))
+            group.digests.add(call.digest)
+            group.most += call.wish.most
+    return list(groups.values())
 
 
 def lay_out(desk: Desk, told: Mapping[str, Sequence[Tuple]]) -> None:
@@ -136,9 +178,6 @@ def lay_out(desk: Desk, told: Mapping[str, Sequence[Tuple]]) -> None:
         job = work_of(row, 1)
         if job.execution_id in desk.runs:
             desk.runs[job.execution_id].follow(row[0], job)
-    for name, rows in told.items():
-        if name.startswith("picked"):
-            fill_pool(desk, rows)
 
 
 def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:
@@ -189,10 +228,10 @@ def hand_out(
             answers.standing += [stands(*row[1:]) for row in mine]
         elif not answers.accepted:
             continue
-        if given_before(desk, call, answers) or barred(desk, answers):
+        if given_before(desk, call, answers, told) or barred(desk, answers):
             continue
         if desk.terms.enabled:
-            serve_wish(desk, answers, call.wish)
+            serve_wish(desk, call, answers, call.wish)
 
 
 def freed(run: Run) -> Iterable[Job]:
@@ -205,14 +244,23 @@ def freed(run: Run) -> Iterable[Job]:
                 yield job
 
 
-def given_before(desk: Desk, call: Call, answers: Answers) -> bool:
+def given_before(
+    desk: Desk, call: Call, answers: Answers, told: Mapping[str, Sequence[Tuple]]
+) -> bool:
     """A call repeated after a lost answer gets what it was given, and no more."""
-    if call.wish is None or call.wish.claim is None:
+    claim = claim_of_poll(call)
+    if claim is None:
         return False
-    if call.execution_id is not None and not answers.repeated:
+    if call.execution_id is None:
+        rows = told.get("given", ())
+    elif answers.repeated:
+        rows = desk.tx.rows(
+            questions.GIVEN, in_columns([(call.digest, claim)], "digests", "claims")
+        )
+    else:
         return False
-    who = {"agent": answers.agent.id, "claim": call.wish.claim}
-    held = [held_of(row) for row in desk.tx.rows(questions.HELD_BY_CLAIM, who)]
+    held = [one for one in map(held_of, rows) if one.lease.claim == claim]
+    held = [one for one in held if one.lease.agent_id == answers.agent.id]
     answers.work = [one for one in held if one.lease.live]
     return bool(held) or answers.repeated
 
@@ -231,21 +279,32 @@ def barred(desk: Desk, answers: Answers) -> bool:
     return True
 
 
-def serve_wish(desk: Desk, answers: Answers, wish: Wish) -> None:
+def serve_wish(desk: Desk, call: Call, answers: Answers, wish: Wish) -> None:
     agent = answers.agent
     most = min(wish.most, agent.max_concurrent - desk.busy[agent.id])
     take_from_pool(desk, answers, wish, most)
-    short = most - len(answers.work)
-    if short <= 0:
-        return
-    # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
     draws = (*agent.draws, (agent.own_lane, None))
-    query = questions.pick(draws, short, wish.actions)
-    fill_pool(desk, desk.tx.rows(*query))
-    take_from_pool(desk, answers, wish, most)
+    if len(answers.work) < most and call.digest not in desk.drained:
+        # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
+        query = questions.pick(draws, most - len(answers.work), wish.actions)
+        fill_pool(desk, desk.tx.rows(*query))
+        take_from_pool(desk, answers, wish, most)
     if not answers.work:
+        answers.missed = first_missed(desk, agent, draws, wish)
+
+
+def first_missed(desk: Desk, agent: Agent, draws: tuple[Draw, ...], wish: Wish) -> uuid.UUID | None:
+    """The execution of the first job that is on offer all the same, in another transaction's hands.
+
+    Asked once for all agents that draw from the same lanes.
+    """
+    if agent.draws not in desk.missed or wish.actions is not None:
         rows = desk.tx.rows(*questions.first_on_offer(draws, wish.actions))
-        answers.missed = rows[0][0] if rows else None
+        found = rows[0][0] if rows else None
+        if wish.actions is not None or (rows and rows[0][1] == agent.own_lane):
+            return found
+        desk.missed[agent.draws] = found
+    return desk.missed[agent.draws]
 
 
 def take_from_pool(desk: Desk, answers: Answers, wish: Wish, most: int) -> None:

@@ -25,8 +25,6 @@ from app.executions.rows import (
 
 Question = tuple[str, Json]
 
-SLACK: Final = 8  # candidates looked at beyond those wanted, where some are in other hands
-
 
 def pick(draws: Iterable[Draw], most: int, actions: Sequence[str] | None = None) -> Question:
     """The next jobs on offer in these lanes, locked, with their executions."""
@@ -45,10 +43,9 @@ def first_on_offer(draws: Iterable[Draw], actions: Sequence[str] | None) -> Ques
 
 
 def look_for(most: int) -> int:
-    """How far to look, in a few sizes only: each is a statement of its own."""
-    return next(
-        size for size in (8, 16, 40, 200, 4000) if size >= most + SLACK // 2 or size == 4000
-    )
+    """How far to look, in a few sizes only: each is a statement of its own. Further than is wished
+    for, because some of what is on offer will be in other hands."""
+    return next((size for size in (12, 40, 120, 400) if size >= 3 * most), 4000)
 
 
 @cache
@@ -57,7 +54,7 @@ def candidates(look: int) -> str:
     # number is part of the text because the planner guesses badly about a limit it cannot see.
     return f"""
 candidate AS MATERIALIZED (
-  SELECT c.id, c.execution_id,
+  SELECT c.id, c.execution_id, drawn.lane,
     row_number() OVER (ORDER BY c.priority DESC, c.rank DESC, c.ready_at, c.id) AS place
   FROM unnest(%(lanes)s::text[], %(narrow)s::jsonb[]) AS drawn(lane, params)
   CROSS JOIN LATERAL (
@@ -89,7 +86,7 @@ FOR NO KEY UPDATE OF j SKIP LOCKED
 """
 
 
-FIRST_ON_OFFER: Final = f"WITH {candidates(1)} SELECT execution_id FROM candidate"
+FIRST_ON_OFFER: Final = f"WITH {candidates(1)} SELECT execution_id, lane FROM candidate"
 
 HOLD_ALL: Final = f"""
 SELECT {EXECUTION_COLUMNS} FROM executions e WHERE e.id = ANY (%(executions)s)
@@ -104,9 +101,10 @@ GROUP BY l.agent_id
 JOBS: Final = f"SELECT {JOB_COLUMNS} FROM jobs j WHERE j.id = ANY (%(jobs)s)"
 LEASES: Final = f"SELECT {LEASE_COLUMNS} FROM leases l WHERE l.id = ANY (%(leases)s)"
 RECEIPTS: Final = """
-SELECT r.agent_id, r.key, r.digest, r.answer FROM receipts r
-JOIN api_tokens t ON t.agent_id = r.agent_id
-WHERE t.digest = ANY (%(digests)s) AND r.key = ANY (%(keys)s)
+SELECT r.agent_id, r.key, r.digest, r.answer
+FROM unnest(%(digests)s::bytea[], %(keys)s::text[]) AS asked(digest, key)
+JOIN api_tokens t ON t.digest = asked.digest
+JOIN receipts r ON r.agent_id = t.agent_id AND r.key = asked.key
 """
 KEEP_RECEIPTS: Final = """
 INSERT INTO receipts (id, agent_id, key, digest, answer)
@@ -120,22 +118,27 @@ SELECT 1 FROM leases WHERE agent_id = %(agent)s AND execution_id = %(execution)s
 # What stands still or was cancelled among what an agent holds, or held until just now.
 STANDING: Final = """
 SELECT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
-FROM api_tokens t JOIN leases l ON l.agent_id = t.agent_id
-JOIN executions e ON e.id = l.execution_id
-WHERE t.digest = ANY (%(digests)s) AND l.ended_at IS NULL AND e.status = 'paused'
-UNION ALL
-SELECT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
-FROM api_tokens t JOIN leases l ON l.agent_id = t.agent_id
-JOIN executions e ON e.id = l.execution_id
-WHERE t.digest = ANY (%(digests)s) AND l.outcome = 'cancelled'
-  AND l.ended_at > now() - interval '10 min'
+FROM api_tokens t CROSS JOIN LATERAL (
+  SELECT * FROM leases
+  WHERE agent_id = t.agent_id AND ended_at IS NULL AND stilled_at IS NOT NULL
+  UNION ALL
+  SELECT * FROM leases
+  WHERE agent_id = t.agent_id AND outcome = 'cancelled' AND ended_at > now() - interval '10 min'
+) l JOIN executions e ON e.id = l.execution_id
+WHERE t.digest = ANY (%(digests)s) AND (l.outcome = 'cancelled' OR e.status = 'paused')
 """
 HELD: Final = f"""
 SELECT {LEASE_COLUMNS}, {EXECUTION_COLUMNS}, {JOB_COLUMNS}, {WORK_COLUMNS}
 FROM leases l JOIN jobs j ON j.id = l.job_id JOIN executions e ON e.id = l.execution_id
-WHERE l.agent_id = %(agent)s"""
-HELD_BY_CLAIM: Final = HELD + " AND l.claim = %(claim)s ORDER BY l.id"
-HOLDING: Final = HELD + " AND l.ended_at IS NULL ORDER BY l.id"
+"""
+# A poll repeated under its claim id finds what it was given; ended or not, it is given no more.
+GIVEN: Final = f"""{HELD}
+JOIN unnest(%(digests)s::bytea[], %(claims)s::text[]) AS asked(digest, claim)
+  ON asked.claim = l.claim
+JOIN api_tokens t ON t.digest = asked.digest AND t.agent_id = l.agent_id
+ORDER BY l.id
+"""
+HOLDING: Final = f"{HELD} WHERE l.agent_id = %(agent)s AND l.ended_at IS NULL ORDER BY l.id"
 
 
 def hold_all(executions: Iterable[uuid.UUID]) -> Question:

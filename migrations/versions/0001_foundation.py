@@ -163,7 +163,8 @@ def upgrade() -> None:
     sa.CheckConstraint('threshold BETWEEN 0 AND 1', name=op.f('executions_threshold_is_a_probability')),
     sa.ForeignKeyConstraint(['owner_id'], ['users.id'], name=op.f('executions_owner_id_fkey')),
     sa.ForeignKeyConstraint(['plan_id'], ['plans.id'], name=op.f('executions_plan_id_fkey')),
-    sa.PrimaryKeyConstraint('id', name=op.f('executions_pkey'))
+    sa.PrimaryKeyConstraint('id', name=op.f('executions_pkey')),
+    postgresql_with={'fillfactor': 50}
     )
     op.create_index('executions_deadline', 'executions', ['deadline_at'], unique=False, postgresql_where=sa.text("status IN ('queued', 'running', 'blocked')"))
     op.create_index('executions_owner', 'executions', ['owner_id', 'id'], unique=False)
@@ -370,12 +371,12 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['plan_task_id'], ['plan_tasks.id'], name=op.f('jobs_plan_task_id_fkey'), ondelete='SET NULL'),
     sa.ForeignKeyConstraint(['task_id'], ['execution_tasks.id'], name=op.f('jobs_task_id_fkey'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('jobs_pkey')),
-    sa.UniqueConstraint('execution_id', 'code', name=op.f('jobs_execution_id_code_key'))
+    sa.UniqueConstraint('execution_id', 'code', name=op.f('jobs_execution_id_code_key')),
+    postgresql_with={'fillfactor': 70}
     )
-    op.create_index('jobs_execution_status', 'jobs', ['execution_id', 'status'], unique=False)
-    op.create_index('jobs_not_before', 'jobs', ['not_before'], unique=False, postgresql_where=sa.text("status = 'ready' AND NOT offered"))
+    op.create_index('jobs_not_before', 'jobs', ['not_before'], unique=False, postgresql_where=sa.text('not_before IS NOT NULL AND NOT offered'))
     op.create_index('jobs_offered', 'jobs', ['lane', sa.literal_column('priority DESC'), sa.literal_column('rank DESC'), 'ready_at', 'id'], unique=False, postgresql_where=sa.text('offered'))
-    op.create_index('jobs_recheck', 'jobs', ['recheck_at'], unique=False, postgresql_where=sa.text("status = 'blocked'"))
+    op.create_index('jobs_recheck', 'jobs', ['recheck_at'], unique=False, postgresql_where=sa.text('recheck_at IS NOT NULL'))
     op.create_index('jobs_task', 'jobs', ['task_id'], unique=False)
     op.create_table('checkpoints',
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -488,10 +489,9 @@ def downgrade() -> None:
     op.drop_index('checkpoints_execution', table_name='checkpoints')
     op.drop_table('checkpoints')
     op.drop_index('jobs_task', table_name='jobs')
-    op.drop_index('jobs_recheck', table_name='jobs', postgresql_where=sa.text("status = 'blocked'"))
+    op.drop_index('jobs_recheck', table_name='jobs', postgresql_where=sa.text('recheck_at IS NOT NULL'))
     op.drop_index('jobs_offered', table_name='jobs', postgresql_where=sa.text('offered'))
-    op.drop_index('jobs_not_before', table_name='jobs', postgresql_where=sa.text("status = 'ready' AND NOT offered"))
-    op.drop_index('jobs_execution_status', table_name='jobs')
+    op.drop_index('jobs_not_before', table_name='jobs', postgresql_where=sa.text('not_before IS NOT NULL AND NOT offered'))
     op.drop_table('jobs')
     op.drop_index('plan_dependencies_prerequisite', table_name='plan_dependencies')
     op.drop_table('plan_dependencies')

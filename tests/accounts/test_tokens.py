@@ -36,7 +36,7 @@ def test_a_dump_of_the_database_opens_nothing(database: Database, people: People
         dump = ""
         for table in tables:
             rows = tx.execute(
-                f"SELECT row_to_json(t)::text AS row FROM {table['tablename']} t"  # noqa: S608
+                f"SELECT row_to_json(t)::text AS row FROM {table['tablename']} t"
             ).fetchall()
             dump += "\n".join(row["row"] for row in rows)
     assert "ty_u_" in dump  # the prefix that lists show

@@ -47,7 +47,7 @@ def rows(
 ) -> list[Row]:
     with database.transaction() as tx:
         return tx.execute(
-            f"SELECT * FROM {table} WHERE execution_id = %s ORDER BY {order}",  # noqa: S608
+            f"SELECT * FROM {table} WHERE execution_id = %s ORDER BY {order}",
             (execution,),
         ).fetchall()
 

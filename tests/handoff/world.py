@@ -1,0 +1,155 @@
+"""The world of the stateful test: who is in it, what was handed out, what was sent before."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+from flask import Flask
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from werkzeug.test import TestResponse
+
+from app.db import Database
+from app.executions.states import SERVING
+from tests.fresh import Key, People
+from tests.handoff.runs import make_run
+from tests.invariants import Watch
+from tests.moments import Moment
+
+PICK = st.integers(0, 2**16 - 1)  # which of those that there are: taken modulo their number
+MOST_JOBS = 6
+
+
+@dataclass
+class World:
+    """What all examples share: the app, its database, the people."""
+
+    app: Flask
+    database: Database
+    people: People
+    owner: Key
+    operator: Key
+    admin: Key
+    stranger: Key
+    steps: int = 0
+    examples: int = 0
+
+
+@dataclass
+class Hand:
+    """An agent, as its author knows it."""
+
+    key: Key
+    lanes: list[str]
+    retired: bool = False
+
+    @property
+    def id(self) -> uuid.UUID:
+        return self.key.id
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A piece of work that was handed to somebody once; its token may be long dead."""
+
+    hand: int
+    execution: str
+    job: str
+    lease: uuid.UUID
+    token: str
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> dict[str, Any]:
+    """A small graph of jobs of every kind, and the execution around it."""
+    count = draw(st.integers(1, MOST_JOBS))
+    jobs: dict[str, dict[str, Any]] = {}
+    needs: dict[str, list[str]] = {}
+    for place in range(count):
+        code = f"j{place}"
+        needs[code] = draw(st.lists(st.sampled_from(list(jobs)), max_size=2, unique=True)) if (
+            jobs
+        ) else []
+        jobs[code] = {
+            "lane": draw(st.sampled_from(("a", "a", "b", "human"))),
+            "approval": draw(st.sampled_from(("none", "none", "before", "after"))),
+            "optional": draw(st.integers(0, 4)) == 0,
+            "on_exhausted": draw(st.sampled_from(("escalate", "fail"))),
+            "max_attempts": draw(st.integers(1, 3)),
+            "weight": draw(st.sampled_from((1.0, 2.5))),
+            "timeout_seconds": 3600,
+        }
+    return {
+        "jobs": jobs,
+        "needs": needs,
+        "start": draw(st.integers(0, 4)) > 0,
+        "budget": draw(st.sampled_from((None, None, 100))),
+        "deadline": draw(st.sampled_from((None, None, 2000))),
+    }
+
+
+class Stage(RuleBasedStateMachine):
+    """What every rule needs: people, agents, runs; and the promises, checked after each step."""
+
+    world: ClassVar[World]
+
+    def __init__(self) -> None:
+        super().__init__()
+        world = self.world
+        world.examples += 1
+        world.database.shift *= 0
+        # Old examples lie in other lanes, and are over.
+        self.mark = uuid.uuid4().hex[:10]
+        self.hands: list[Hand] = []
+        self.runs: list[uuid.UUID] = []
+        self.pieces: list[Piece] = []
+        self.sent: list[tuple[Any, ...]] = []
+        self.watch = Watch(world.database, self.runs)
+        self.seen: Moment | None = None
+        self.unchanged = False  # the step that was just taken must have changed nothing
+        self.sound = True
+
+    @initialize(plans=st.lists(plans(), min_size=2, max_size=2))
+    def begin(self, plans: list[dict[str, Any]]) -> None:
+        for most, lanes, kind in ((1, "a", "external"), (3, "ab", "external"), (2, "b", "builtin")):
+            self.hire(most, lanes, kind)
+        self.hire(2, "a", "human")
+        for plan in plans:
+            self.make(plan)
+
+    def hire(self, most: int, lanes: str, kind: str) -> None:
+        names = [self.lane(one) for one in lanes]
+        key = self.world.people.agent(
+            kind=kind,
+            max_concurrent=most,
+            capabilities=[{"action": name} for name in names],
+        )
+        self.hands.append(Hand(key, [*names, "human"] if kind == "human" else names))
+
+    def make(self, plan: dict[str, Any]) -> None:
+        jobs = {
+            code: {**job, "lane": self.lane(job["lane"]), "action": self.lane(job["lane"])}
+            for code, job in plan["jobs"].items()
+        }
+        more: dict[str, Any] = {"budget_tokens": plan["budget"]}
+        if plan["deadline"] is not None:
+            with self.world.database.transaction() as tx:
+                more["deadline_at"] = tx.now + plan["deadline"] * SECOND
+            more["timeout_seconds"] = plan["deadline"]
+        made = make_run(
+            self.world.database,
+            self.world.owner.id,
+            plan["needs"],
+            start=plan["start"],
+            execution=more,
+            **jobs,
+        )
+        self.runs.append(made.id)
+
+    def lane(self, name: str) -> str:
+        # People's lane is everybody's: an example of its own has one of its own.
+        return f"{name}-{self.mark}" if name != "human" else f"h-{self.mark}"
