@@ -79,12 +79,6 @@ def one_of(column: str, values: Sequence[str]) -> sa.CheckConstraint:
     return sa.CheckConstraint(f"{column} IN ({words})", name=f"{column}_known")
 
 
-# The hot statements are long, and planning them anew each time costs three times their running.
-# A plan that is kept must not depend on how small the tables were when it was made: so no
-# sequential scans, for which there is always an index here.
-OPTIONS: Final = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-
-
 class Transaction:
     """One open transaction: explicit SQL on the hot path, the ORM session for everything else.
 
@@ -155,10 +149,11 @@ class Transaction:
         if self._last:
             with self.sql.pipeline():
                 self._send_last()
-                self.sql.commit()
-        # SQLAlchemy commits only what it began itself, and it has not seen our own statements.
-        self.sql.commit()
+                # As a statement: psycopg's commit() waits for an answer inside the pipeline, while
+                # large statements before it still wait to be sent.
+                self.sql.execute(b"COMMIT")
         self._connection.commit()
+        self.sql.commit()  # the engine commits only what it began itself
 
     def _send_last(self) -> None:
         statements, self._last = self._last, []
@@ -191,7 +186,6 @@ class Database:
                 prepare_threshold=0,
                 connect_timeout=5,
                 application_name="taskyard",
-                options=OPTIONS,
             ),
             pool_size=pool_size,
             max_overflow=pool_size,

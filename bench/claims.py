@@ -9,7 +9,7 @@ from bench.load import Login, Seen, drive
 from bench.product import Product
 from bench.table import Row
 
-LANES = [f"bench.lane.{number:02d}" for number in range(50)]
+LANES = [f"bench-lane-{number:02d}" for number in range(50)]
 JOBS, READY, COPIES, PAUSED = 1000, 100, 999, 100
 AIM = 1.3
 

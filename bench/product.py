@@ -135,7 +135,7 @@ class Product:
 
 def record_answer(product: Product) -> bytes:
     """A real answer to a report that is handed the next job, as the bare view shall give it."""
-    action = "bench.recorded"
+    action = "bench-recorded"
     plan = product.import_plan(plans.independent("recorded", [action], 3))
     product.execute(plan, 1)
     [agent] = product.register([[action]])

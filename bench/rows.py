@@ -71,7 +71,7 @@ class Rows:
 
     def successors(self) -> Measured:
         name = "successor"
-        pairs = [(f"bench.{name}.{pair}.a", f"bench.{name}.{pair}.b") for pair in range(PAIRS)]
+        pairs = [(f"bench-{name}-{pair}-a", f"bench-{name}-{pair}-b") for pair in range(PAIRS)]
         length = int((self.warmup + self.seconds + 1) / THINK)
         plan = self.product.import_plan(plans.relays(name, pairs, length))
         self.product.execute(plan, 1)
@@ -103,7 +103,7 @@ class Rows:
         batch: int = 1,
         times: float = 1,
     ) -> Seen:
-        action = f"bench.{name}"
+        action = f"bench-{name}"
         needed = times * self.expected * (self.warmup + self.seconds) + 2 * agents * batch
         jobs = int(needed / executions) + 1
         plan = self.product.import_plan(plans.independent(name, [action], jobs))

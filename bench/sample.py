@@ -28,7 +28,7 @@ ANSWER: dict[str, Any] = {
                 "id": JOB,
                 "code": "1.2.37",
                 "title": "Look up the opening hours",
-                "action": "bench.look_up",
+                "action": "bench-look-up",
                 "params": {"place": "the library"},
                 "instructions": "Look up the opening hours and write them down.",
                 "role": "",

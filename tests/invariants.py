@@ -313,6 +313,10 @@ class Watch:
         self.swept: dt.datetime | None = None  # set it when the bell was swept
         self._log = Log()
 
+    def look(self) -> Moment:
+        """What is there now, unjudged and forgotten again."""
+        return read_moment(self.database, self.executions, Log(), self.swept)
+
     def check(self) -> Moment:
         """What is there now, once it has been found to be as promised."""
         now = read_moment(self.database, self.executions, self._log, self.swept)

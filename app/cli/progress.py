@@ -93,12 +93,16 @@ class Bars:
         self._api = api
         self._console = Console(highlight=False, markup=False)
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False, table_column=cell(30)),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(table_column=Column(no_wrap=True, justify="right")),
-            TextColumn("{task.fields[doing]}", markup=False, style="dim", table_column=cell(None)),
+            TextColumn("{task.description}", markup=False, table_column=line(max_width=30)),
+            BarColumn(bar_width=20, table_column=line(min_width=20)),
+            MofNCompleteColumn(table_column=line(min_width=5, justify="right")),
+            # Takes what is left, and is cut: jobs have long names.
+            TextColumn(
+                "{task.fields[doing]}", markup=False, style="dim", table_column=line(ratio=1)
+            ),
             console=self._console,
             auto_refresh=False,
+            expand=True,
         )
         self._bars: dict[str, TaskID] = {}
         self._progress.start()
@@ -115,7 +119,7 @@ class Bars:
 
     def _draw(self, place: str, title: str, done: int, total: int, doing: str) -> None:
         if place not in self._bars:
-            self._bars[place] = self._progress.add_task(title, doing="")
+            self._bars[place] = self._progress.add_task(title, total=total, doing="")
         self._progress.update(self._bars[place], completed=done, total=total, doing=doing)
 
     def say(self, line: str) -> None:
@@ -125,8 +129,8 @@ class Bars:
         self._progress.stop()
 
 
-def cell(width: int | None) -> Column:
-    return Column(no_wrap=True, overflow="ellipsis", max_width=width)
+def line(**how: Any) -> Column:
+    return Column(no_wrap=True, overflow="ellipsis", **how)
 
 
 def doing(node: dict[str, Any]) -> list[str]:

@@ -144,6 +144,13 @@ def start(tx: Transaction, run: Run, actor: str) -> None:
     The caller writes the run.
     """
     execution = run.execution
+    if execution.status != "created":
+        # A paused or failed one goes to queued too, by ways that give back what they took.
+        raise Refused(
+            f"The execution is {execution.status}; it was started before.",
+            hint=STARTED.get(execution.status),
+            status=execution.status,
+        )
     if execution.deadline_at is None and execution.timeout_seconds is not None:
         execution.deadline_at = run.now + dt.timedelta(seconds=execution.timeout_seconds)
     elif execution.deadline_at is not None and execution.deadline_at <= run.now:
@@ -274,6 +281,8 @@ def approval_of(tier: int, action: str) -> str:
         return "none"
     return "before" if touches_world(action) else "after"
 
+
+STARTED: Final = {"paused": "Resume it.", "failed": "Retry it."}
 
 # The plan's row is held, so that nobody deletes it before the execution that uses it is there.
 PLAN: Final = """

@@ -98,7 +98,7 @@ def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[st
     digests = [call.digest for call in calls]
     reports = [report for call in calls for report in call.reports]
     wanted = {call.execution_id for call in calls} | {call.missed for call in calls}
-    asked: dict[str, Question] = {"now": ("SELECT now() AS now", {})}
+    asked: dict[str, Question] = {"now": (questions.BEGIN, {})}
     executions = [one for one in wanted if one is not None]
     if executions:
         asked["executions"] = questions.hold_all(executions)

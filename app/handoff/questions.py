@@ -25,6 +25,16 @@ from app.executions.rows import (
 
 Question = tuple[str, Json]
 
+# First of every flight. These statements are long, and planning them anew each time costs three
+# times their running, so their plans are kept. A plan that is kept must not depend on how small the
+# tables were when it was made: by an index, row by row, whatever the statistics say.
+BEGIN: Final = f"""SELECT now(), set_config('plan_cache_mode', 'force_generic_plan', true), {
+    ", ".join(
+        f"set_config('enable_{way}', 'off', true)"
+        for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin")
+    )
+}"""
+
 
 def pick(draws: Iterable[Draw], most: int, actions: Sequence[str] | None = None) -> Question:
     """The next jobs on offer in these lanes, locked, with their executions."""

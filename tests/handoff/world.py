@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import orjson
 from flask import Flask
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from werkzeug.test import TestResponse
 
 from app.db import Database
-from app.executions.states import SERVING
 from tests.fresh import Key, People
 from tests.handoff.runs import make_run
 from tests.invariants import Watch
@@ -71,9 +69,9 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     needs: dict[str, list[str]] = {}
     for place in range(count):
         code = f"j{place}"
-        needs[code] = draw(st.lists(st.sampled_from(list(jobs)), max_size=2, unique=True)) if (
-            jobs
-        ) else []
+        needs[code] = (
+            draw(st.lists(st.sampled_from(list(jobs)), max_size=2, unique=True)) if (jobs) else []
+        )
         jobs[code] = {
             "lane": draw(st.sampled_from(("a", "a", "b", "human"))),
             "approval": draw(st.sampled_from(("none", "none", "before", "after"))),
@@ -96,6 +94,12 @@ class Stage(RuleBasedStateMachine):
     """What every rule needs: people, agents, runs; and the promises, checked after each step."""
 
     world: ClassVar[World]
+    crew: ClassVar = (
+        (1, "a", "external"),
+        (3, "ab", "external"),
+        (2, "b", "builtin"),
+        (2, "a", "human"),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,16 +112,15 @@ class Stage(RuleBasedStateMachine):
         self.runs: list[uuid.UUID] = []
         self.pieces: list[Piece] = []
         self.sent: list[tuple[Any, ...]] = []
-        self.watch = Watch(world.database, self.runs)
+        self.watch = Watch(world.database, [])
         self.seen: Moment | None = None
         self.unchanged = False  # the step that was just taken must have changed nothing
         self.sound = True
 
     @initialize(plans=st.lists(plans(), min_size=2, max_size=2))
     def begin(self, plans: list[dict[str, Any]]) -> None:
-        for most, lanes, kind in ((1, "a", "external"), (3, "ab", "external"), (2, "b", "builtin")):
+        for most, lanes, kind in self.crew:
             self.hire(most, lanes, kind)
-        self.hire(2, "a", "human")
         for plan in plans:
             self.make(plan)
 
@@ -132,13 +135,17 @@ class Stage(RuleBasedStateMachine):
 
     def make(self, plan: dict[str, Any]) -> None:
         jobs = {
-            code: {**job, "lane": self.lane(job["lane"]), "action": self.lane(job["lane"])}
+            code: {
+                **job,
+                "lane": self.lane(job["lane"]),
+                "action": self.lane("a" if job["lane"] == "human" else job["lane"]),
+            }
             for code, job in plan["jobs"].items()
         }
         more: dict[str, Any] = {"budget_tokens": plan["budget"]}
         if plan["deadline"] is not None:
             with self.world.database.transaction() as tx:
-                more["deadline_at"] = tx.now + plan["deadline"] * SECOND
+                more["deadline_at"] = tx.now + dt.timedelta(seconds=plan["deadline"])
             more["timeout_seconds"] = plan["deadline"]
         made = make_run(
             self.world.database,
@@ -149,7 +156,80 @@ class Stage(RuleBasedStateMachine):
             **jobs,
         )
         self.runs.append(made.id)
+        self.watch.executions = self.runs
 
     def lane(self, name: str) -> str:
-        # People's lane is everybody's: an example of its own has one of its own.
-        return f"{name}-{self.mark}" if name != "human" else f"h-{self.mark}"
+        """Each example has lanes of its own, but for the people's."""
+        return name if name == "human" else f"{name}-{self.mark}"
+
+    def call(self, key: Key, method: str, path: str, body: Any = None) -> TestResponse:
+        """One request. Whatever is refused is refused in words, and changes nothing."""
+        self.sound = False
+        answer = key.call(method, path, body)
+        said = f"{method} {path} {body} was answered {answer.status_code} {answer.text}"
+        assert answer.status_code < 500, said
+        if answer.status_code >= 400:
+            assert answer.mimetype == "application/problem+json", said
+            assert {"title", "status", "detail"} <= answer.json.keys(), said
+            self.unchanged = True
+        return answer
+
+    @invariant()
+    def promises_hold(self) -> None:
+        before, self.sound = self.seen, False
+        self.world.steps += 1
+        self.seen = now = self.watch.check()
+        if self.unchanged and before is not None:
+            for name in ("executions", "jobs", "leases", "checkpoints"):
+                was, is_now = getattr(before, name), getattr(now, name)
+                changed = [(was.get(one), is_now.get(one)) for one in is_now]
+                differing = [pair for pair in changed if pair[0] != pair[1]]
+                assert not differing, f"what must change nothing changed {differing}"
+        self.unchanged = False
+        self.sound = True
+
+    @property
+    def now(self) -> Moment:
+        assert self.seen is not None
+        return self.seen
+
+    def live_of(self, hand: Hand) -> list[Any]:
+        return [
+            lease
+            for lease in self.now.leases.values()
+            if lease.agent_id == hand.id and lease.ended_at is None
+        ]
+
+    def hand(self, pick: int) -> Hand:
+        return self.hands[pick % len(self.hands)]
+
+    def adopt(self, hand: Hand, work: list[dict[str, Any]]) -> list[uuid.UUID]:
+        """Takes what was handed out; every input is what its prerequisite put out."""
+        for one in work:
+            lease = one["lease"]
+            self.pieces.append(
+                Piece(
+                    self.hands.index(hand),
+                    one["execution_id"],
+                    one["job"]["id"],
+                    uuid.UUID(lease["id"]),
+                    lease["token"],
+                )
+            )
+            with self.world.database.transaction() as tx:
+                rows = tx.execute(INPUTS, {"job": one["job"]["id"]}).fetchall()
+            assert one["job"]["inputs"] == {row["code"]: row["result"] for row in rows}
+        return [uuid.UUID(one["lease"]["id"]) for one in work]
+
+    def teardown(self) -> None:
+        if self.sound and self.seen is not None:
+            self.bring_to_an_end()
+
+    def bring_to_an_end(self) -> None:
+        raise NotImplementedError
+
+
+INPUTS = """
+SELECT p.code, p.result FROM job_dependencies d JOIN jobs p ON p.id = d.prerequisite_id
+WHERE d.job_id = %(job)s
+"""

@@ -1,0 +1,80 @@
+"""Agents, people and the clock do whatever they like, and every promise holds after every step.
+
+The long run alone: `python -m pytest tests/handoff/test_stateful.py -m slow -s`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from app.db import Database
+from tests.fresh import People, empty
+from tests.handoff.agents_at_work import AgentsAtWork
+from tests.handoff.people_at_work import PeopleAtWork
+from tests.handoff.world import World
+
+QUICKLY = settings(
+    max_examples=20,
+    stateful_step_count=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+MANY_STEPS = 25_000
+
+
+class Machine(AgentsAtWork, PeopleAtWork):
+    """Everybody at once."""
+
+
+@pytest.fixture
+def world(app: Flask, database: Database, people: People) -> Iterator[World]:
+    yield World(
+        app,
+        database,
+        people,
+        owner=people.user("member"),
+        operator=people.user("operator"),
+        admin=people.user("admin"),
+        stranger=people.user("member"),
+    )
+    database.shift *= 0
+    database.dispatch.bell = app.extensions["taskyard.bell"]
+
+
+def test_every_promise_holds_whatever_happens(world: World) -> None:
+    Machine.world = world
+    run_state_machine_as_test(Machine, settings=QUICKLY)
+    assert world.steps > 500
+
+
+@pytest.mark.slow
+def test_every_promise_holds_for_25_000_steps(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Machine.world = world
+    began = time.monotonic()
+    while world.steps < MANY_STEPS:
+        empty(world.database)
+        again = World(
+            world.app,
+            world.database,
+            world.people,
+            owner=world.people.user("member"),
+            operator=world.people.user("operator"),
+            admin=world.people.user("admin"),
+            stranger=world.people.user("member"),
+            steps=world.steps,
+        )
+        Machine.world = world = again
+        run_state_machine_as_test(
+            Machine, settings=settings(QUICKLY, max_examples=100, stateful_step_count=60)
+        )
+    with capsys.disabled():
+        print(f"\n{world.steps} steps in {time.monotonic() - began:.0f} s")
