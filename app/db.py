@@ -28,6 +28,15 @@ def dump_json(value: Any) -> bytes:
     return orjson.dumps(value, default=str)  # decimals travel as text and are read back as numeric
 
 
+def storable(value: Any) -> Any:
+    """Free JSON is kept as it came, so it must be something that can be written again."""
+    try:
+        orjson.dumps(value)
+    except TypeError as fault:
+        raise ValueError("holds a whole number of more than 64 bits: send it as text") from fault
+    return value
+
+
 set_json_dumps(dump_json)
 set_json_loads(orjson.loads)
 

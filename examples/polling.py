@@ -27,7 +27,6 @@ import threading
 import time
 import traceback
 import urllib.error
-import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
@@ -36,7 +35,6 @@ from typing import Any
 Answer = dict[str, Any]
 Do = Callable[["Work"], Any]
 
-LEASE_SECONDS = 60  # a job whose agent is silent for so long goes to another
 POLL_SECONDS = 30
 LAST_SECONDS = 10  # for handing back what is held, once told to end
 
@@ -72,9 +70,10 @@ class Refused(Exception):
 class Server:
     """Calls with the agent's key. What may be tried again is tried again, with jitter."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, lease_seconds: int) -> None:
         self.url = url.rstrip("/")
         self.key = key
+        self.lease_seconds = lease_seconds  # a job whose agent is silent so long goes to another
         self.ending = threading.Event()
 
     def call(self, method: str, path: str, body: Answer | None = None) -> Answer:
@@ -155,7 +154,7 @@ class Work:
     def report(self, kind: str, *, take_next: bool = False, **fields: Any) -> Answer:
         """Sends one event, with a key of its own. The answer may say to pause or to drop it."""
         event = {"type": kind, "idempotency_key": uuid.uuid4().hex, **self._names, **fields}
-        query = f"?next=1&lease_seconds={LEASE_SECONDS}" if take_next else ""
+        query = f"?next=1&lease_seconds={self._server.lease_seconds}" if take_next else ""
         try:
             answer = self._server.call("POST", self._events + query, event)
         except Refused as refusal:
@@ -216,8 +215,8 @@ class Agent:
                 self.server.ending.set()
 
     def _poll(self) -> Answer | None:
-        asked = {"wait": POLL_SECONDS, "lease_seconds": LEASE_SECONDS, "claim": uuid.uuid4().hex}
-        answer = self.server.call("GET", f"agents/{self.id}/work?{urllib.parse.urlencode(asked)}")
+        lease = f"lease_seconds={self.server.lease_seconds}&claim={uuid.uuid4().hex}"
+        answer = self.server.call("GET", f"agents/{self.id}/work?wait={POLL_SECONDS}&{lease}")
         if answer.get("work"):
             first: Answer = answer["work"][0]
             return first
@@ -263,7 +262,7 @@ class Agent:
 
     def _keep_alive(self) -> None:
         """A heartbeat for each job, three in the time of a lease. It also brings `control`."""
-        while not self.server.ending.wait(LEASE_SECONDS / 3):
+        while not self.server.ending.wait(self.server.lease_seconds / 3):
             for work in list(self.held):
                 # What cannot be said now is said by the next report, or by the lease running out.
                 with contextlib.suppress(Refused, Dropped):
@@ -297,6 +296,7 @@ def main(about: str | None, actions: Mapping[str, Do], otherwise: Do | None = No
         " YARD_URL is where Taskyard runs (http://127.0.0.1:8000).",
     )
     reader.add_argument("--hands", type=int, default=1, help="how many jobs at once")
+    reader.add_argument("--lease", type=int, default=60, help="seconds that it may be silent")
     reader.add_argument("--quiet", action="store_true", help="say nothing of what goes well")
     reader.add_argument(
         "--capabilities", action="store_true", help="print what to register it with, and end"
@@ -308,7 +308,8 @@ def main(about: str | None, actions: Mapping[str, Do], otherwise: Do | None = No
     missing = [name for name in ("AGENT_ID", "AGENT_KEY") if not os.environ.get(name)]
     if missing:
         reader.exit(2, f"{' and '.join(missing)} must be set: POST /api/agents makes both.\n")
-    server = Server(os.environ.get("YARD_URL", "http://127.0.0.1:8000"), os.environ["AGENT_KEY"])
+    url = os.environ.get("YARD_URL", "http://127.0.0.1:8000")
+    server = Server(url, os.environ["AGENT_KEY"], said.lease)
     agent = Agent(server, os.environ["AGENT_ID"], actions, otherwise)
     agent.quiet = said.quiet
     sys.exit(agent.run(said.hands))

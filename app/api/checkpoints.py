@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ from pydantic import Field
 from app.accounts import audit, policy
 from app.accounts.policy import Caller, Standing
 from app.api.frame import database, settings
-from app.api.paging import Page, Paging
+from app.api.paging import Page, Paging, read_cursor, write_cursor
 from app.api.room import Room
 from app.api.wire import Answer, Body, JsonObject, JsonValue, Moment
 from app.checkpoints.deciding import Verdict
@@ -56,6 +55,11 @@ class Checkpoints(Page[CheckpointOut]):
 
 
 class Inbox(Paging):
+    cursor: str | None = Field(
+        default=None,
+        pattern="^[pd][A-Za-z0-9_-]{22}$",
+        description="`next_cursor` of the page before",
+    )
     status: CheckpointStatus | None = None
     execution: uuid.UUID | None = None
 
@@ -181,17 +185,8 @@ def show(row: Row, *, allowed: bool) -> CheckpointOut:
 
 
 def write_place(row: Row) -> str:
-    raw = bytes([row["status"] == "pending"]) + row["id"].bytes
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return ("p" if row["status"] == "pending" else "d") + write_cursor(row["id"])
 
 
 def read_place(text: str) -> tuple[bool, uuid.UUID]:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        return {0: False, 1: True}[raw[0]], uuid.UUID(bytes=raw[1:])
-    except (ValueError, KeyError, IndexError) as fault:
-        raise Invalid(
-            "This cursor is none of ours.",
-            [Fault("?cursor", "is no cursor that a page gave")],
-            hint="Take next_cursor of the page before as it is, or leave it out.",
-        ) from fault
+    return text[0] == "p", read_cursor(text[1:])

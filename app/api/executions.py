@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.accounts import audit, policy
 from app.accounts.policy import Caller
@@ -34,9 +34,22 @@ WORDS = {"critical": 9, "high": 7, "medium": 5, "low": 3}
 Status = Literal[
     "created", "queued", "running", "blocked", "paused", "completed", "failed", "cancelled"
 ]
+
+
+def read_priority(value: Any) -> Any:
+    return WORDS.get(value, value) if isinstance(value, str) else value
+
+
 Priority = Annotated[
-    Literal["critical", "high", "medium", "low"] | Annotated[int, Field(ge=0, le=9)],
-    Field(description="0 to 9, larger is sooner; critical is 9, high 7, medium 5, low 3"),
+    int,
+    BeforeValidator(read_priority),
+    Field(ge=0, le=9),
+    WithJsonSchema(
+        {
+            "anyOf": [{"enum": list(WORDS)}, {"type": "integer", "minimum": 0, "maximum": 9}],
+            "description": "0 to 9, larger is sooner; critical is 9, high 7, medium 5, low 3",
+        }
+    ),
 ]
 Reason = Annotated[str, Field(max_length=2_000)]
 
@@ -67,7 +80,7 @@ class NewExecution(Body):
     callback: WebAddress | None = Field(default=None, description="Told when it ends or asks")
 
 
-class Change(Body):
+class ExecutionChange(Body):
     """An action, changes, or both at once. What is left out stays as it is."""
 
     action: Literal["start", "pause", "resume", "cancel", "retry"] | None = None
@@ -100,7 +113,7 @@ def create(caller: Caller, body: NewExecution) -> ExecutionOut:
             name=body.name,
             ordering=body.ordering,
             threshold=body.threshold,
-            priority=number_of(body.priority),
+            priority=body.priority,
             deadline=body.deadline,
             budget=Budget(budget.tokens, money(budget.usd)),
             agents=body.agents,
@@ -161,7 +174,7 @@ def tree(caller: Caller, execution_id: uuid.UUID) -> Tree:
 
 
 @room.patch("/api/executions/<uuid:execution_id>")
-def change(caller: Caller, execution_id: uuid.UUID, body: Change) -> ExecutionOut:
+def change(caller: Caller, execution_id: uuid.UUID, body: ExecutionChange) -> ExecutionOut:
     """Start, pause, resume, cancel or retry it; change its name, priority, deadline or budget.
 
     Changes are made before the action: `{action: resume, budget: {…}}` raises a spent budget and
@@ -228,13 +241,13 @@ def act(tx: Transaction, run: Run, action: str, *, actor: str, reason: str) -> N
         steering.retry(tx, run, actor=actor, reason=reason)
 
 
-def changes_of(body: Change) -> Json:
+def changes_of(body: ExecutionChange) -> Json:
     """What was named; null means something for the deadline and the budget alone."""
     asked: Json = {}
     if body.name is not None:
         asked["name"] = body.name
     if body.priority is not None:
-        asked["priority"] = number_of(body.priority)
+        asked["priority"] = body.priority
     if "deadline" in body.model_fields_set:
         asked["deadline_at"] = body.deadline
     if "budget" in body.model_fields_set:
@@ -263,10 +276,6 @@ def show(tx: Transaction, caller: Caller, execution_id: uuid.UUID) -> ExecutionO
         "summary": summary.summarise(tx, execution, counts) if execution.status in ENDED else None,
     }
     return ExecutionOut.of(execution, tx.now, counts, **more)
-
-
-def number_of(priority: str | int) -> int:
-    return WORDS[priority] if isinstance(priority, str) else priority
 
 
 def money(usd: float | None) -> Decimal | None:

@@ -72,8 +72,10 @@ def read_events(caller: Caller, execution_id: uuid.UUID, query: Wanted) -> Event
 
 @room.get("/api/executions/<uuid:execution_id>/export", answers={200: None})
 def take_away(caller: Caller, execution_id: uuid.UUID) -> Response:
-    """All of it as JSON Lines: the execution, tasks, jobs, dependencies, attempts, checkpoints,
-    events; each line says its `kind`, and the last one, of kind `end`, counts the others.
+    """Take all of an execution away, as JSON Lines.
+
+    Each line says its `kind`: execution, task, job, dependency, attempt, checkpoint, event. The
+    last one, of kind `end`, counts the others: without it the file was cut off.
     """
     with database().transaction() as tx:
         standing.see(tx, caller, execution_id)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 import uuid
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,12 +11,11 @@ from app.accounts import audit
 from app.accounts.policy import Caller
 from app.api.execution_view import JobLine
 from app.api.frame import database
-from app.api.paging import Page, Paging
+from app.api.paging import Page, Paging, read_cursor, write_cursor
 from app.api.room import Room
 from app.api.wire import Answer, Body, JsonValue, Moment
 from app.control import jobs
 from app.db import Json, Transaction
-from app.errors import Fault, Invalid
 from app.executions import standing
 from app.executions.rows import Job
 from app.executions.run import Run, hold
@@ -39,7 +36,6 @@ JobStatus = Literal[
     "cancelled",
     "skipped",
 ]
-PLACE: Final = struct.Struct(">i16s")
 Reason = Annotated[str, Field(max_length=2_000)]
 
 
@@ -133,7 +129,7 @@ class Breakdown(Body):
 @room.get("/api/executions/<uuid:execution_id>/jobs")
 def find(caller: Caller, execution_id: uuid.UUID, query: JobFilter) -> Jobs:
     """List its jobs in the plan's order."""
-    after = None if query.cursor is None else read_place(query.cursor)
+    after = None if query.cursor is None else read_cursor(query.cursor)
     with database().transaction() as tx:
         standing.see(tx, caller, execution_id)
         rows = read_lines(
@@ -143,7 +139,7 @@ def find(caller: Caller, execution_id: uuid.UUID, query: JobFilter) -> Jobs:
     more = len(rows) > query.limit
     return Jobs(
         items=[JobLine.model_validate(row) for row in shown],
-        next_cursor=write_place(shown[-1]["position"], shown[-1]["id"]) if more else None,
+        next_cursor=write_cursor(shown[-1]["id"]) if more else None,
     )
 
 
@@ -232,20 +228,3 @@ def tell(tx: Transaction, caller: Caller, job: Job, act: str, why: str) -> JobDe
     before = {"status": job.source}
     audit.record(tx, caller, act, "job", job.id, before=before, after={**told, "reason": why})
     return JobDetail.model_validate(read_job(tx, job.execution_id, job.id))
-
-
-def write_place(position: int, job_id: uuid.UUID) -> str:
-    return base64.urlsafe_b64encode(PLACE.pack(position, job_id.bytes)).decode().rstrip("=")
-
-
-def read_place(text: str) -> tuple[int, uuid.UUID]:
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        position, job = PLACE.unpack(raw)
-        return position, uuid.UUID(bytes=job)
-    except (ValueError, struct.error) as fault:
-        raise Invalid(
-            "This cursor is none of ours.",
-            [Fault("?cursor", "is no cursor that a page gave")],
-            hint="Take next_cursor of the page before as it is, or leave it out.",
-        ) from fault

@@ -82,11 +82,12 @@ class Room:
         body: type[BaseModel] | None = None,
         query: type[BaseModel] | None = None,
         also_takes: Mapping[str, dict[str, Any]] | None = None,
+        websocket: bool = False,
     ) -> Callable[[View], View]:
         """`body` and `query` given here are only declared: the view reads them itself.
 
         `answers` adds further statuses; `max_body` lifts the limit of one mebibyte; `also_takes`
-        names other media types with their schemas.
+        names other media types with their schemas; a `websocket` is asked for as one, or not found.
         """
 
         def build(view: View) -> View:
@@ -118,7 +119,10 @@ class Room:
             public = not ({"caller", "key"} & set(wanted))
             decorate = getattr(self.blueprint, method)
             decorate(
-                rule, responses=replies, openapi_extensions={"security": []} if public else None
+                rule,
+                responses=replies,
+                openapi_extensions={"security": []} if public else None,
+                websocket=websocket,
             )(door)
             self._declare(method, rule, declared["body"], also_takes)
             if max_body is not None:

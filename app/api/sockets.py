@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import orjson
 from flask import Response, request
 from simple_websocket import ConnectionClosed, Server
+from werkzeug.exceptions import BadRequest
 
 from app.accounts.policy import Caller
 from app.api.callers import read_proof
@@ -27,13 +28,14 @@ from app.executions import standing
 
 room = Room("sockets", "An execution's events by WebSocket.")
 
+RULE: Final = "/api/executions/<uuid:execution_id>/stream"
 PING_EVERY: Final = 25.0
 LARGEST_MESSAGE: Final = 4096
 NORMAL, GOING_AWAY = 1000, 1001
 KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==", re.ASCII)
 
 
-@room.get("/api/executions/<uuid:execution_id>/stream", answers={101: None, 426: None})
+@room.get(RULE, answers={101: None, 426: None}, websocket=True)
 def follow(caller: Caller, execution_id: uuid.UUID, query: Following) -> Response:
     """Follow an execution's events by WebSocket: a message each, as GET …/events shows them.
 
@@ -52,9 +54,7 @@ def follow(caller: Caller, execution_id: uuid.UUID, query: Following) -> Respons
             "A page of another site may not use this session.",
             hint="Connect from this site's own pages, or with a token.",
         )
-    refusal = refuse_handshake()
-    if refusal is not None:
-        return refusal
+    check_handshake()
     after = query.after or 0
     return Upgrade(Follower(tails(), bell(), execution_id, after, watch_over(execution_id)))
 
@@ -65,28 +65,27 @@ def from_here() -> bool:
     return origin is not None and urlsplit(origin).netloc == request.host
 
 
-def refuse_handshake() -> Response | None:
+def ask_for_upgrade(execution_id: uuid.UUID) -> Response:  # noqa: ARG001 - part of the address
+    return problem(
+        426,
+        "Upgrade required",
+        "This address speaks WebSocket only.",
+        hint="Connect with ws:// or wss://, or follow …/events/stream instead.",
+        headers={"Upgrade": "websocket"},
+    )
+
+
+room.blueprint.add_url_rule(RULE, view_func=ask_for_upgrade)
+
+
+def check_handshake() -> None:
     """What the library would fall over is refused in words."""
     told = request.headers
-    upgrades = told.get("Upgrade", "").lower() == "websocket"
-    connects = "upgrade" in told.get("Connection", "").lower()
-    if not (upgrades and connects and "gunicorn.socket" in request.environ):
-        return problem(
-            426,
-            "Upgrade required",
-            "This address speaks WebSocket only.",
-            hint="Connect with ws:// or wss://, or follow …/events/stream instead.",
-            headers={"Upgrade": "websocket"},
-        )
-    version, key = told.get("Sec-WebSocket-Version"), told.get("Sec-WebSocket-Key", "")
-    if version != "13" or not KEY.fullmatch(key):
-        return problem(
-            400,
-            "Unreadable request",
-            "This is no WebSocket handshake of version 13.",
-            headers={"Sec-WebSocket-Version": "13"},
-        )
-    return None
+    fits = told.get("Sec-WebSocket-Version") == "13" and KEY.fullmatch(
+        told.get("Sec-WebSocket-Key", "")
+    )
+    if not fits or "gunicorn.socket" not in request.environ:
+        raise BadRequest("This is no WebSocket handshake of version 13.")
 
 
 class Upgrade(Response):

@@ -10,7 +10,6 @@ import datetime as dt
 import re
 from typing import Annotated, Any, Final
 
-import orjson
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,6 +19,8 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+
+from app.db import storable
 
 LARGEST: Final = 2**63 - 1
 # A name stands in one line of lists and logs: something to see, no control character, no new line.
@@ -66,15 +67,6 @@ def read_moment(value: Any) -> Any:
 
 def write_moment(value: dt.datetime) -> str:
     return value.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
-
-
-def storable(value: Any) -> Any:
-    """Free JSON is kept as it came, so it must be something that can be written again."""
-    try:
-        orjson.dumps(value)
-    except TypeError as fault:
-        raise ValueError("holds a whole number of more than 64 bits: send it as text") from fault
-    return value
 
 
 def read_flag(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg.types.json import Jsonb
@@ -77,6 +78,11 @@ def escalate(
     return number
 
 
+def allowed_to_start(tx: Transaction, jobs: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of these jobs that were asked about before their start, and not refused at last."""
+    return {row[0] for row in tx.rows(ALLOWED, {"jobs": list(jobs)})}
+
+
 def withdraw(tx: Transaction, job: Job) -> None:
     """Takes back what was asked about a job that has gone on without the answer."""
     tx.later(WITHDRAW, {"job": job.id})
@@ -97,6 +103,12 @@ INSERT INTO checkpoints (id, execution_id, job_id, kind, stage, title, data, opt
   asked_by, expires_at)
 VALUES (%(id)s, %(execution)s, %(job)s, %(kind)s, %(stage)s, %(title)s, %(data)s, %(options)s,
   %(blocking)s, %(asked_by)s, %(expires)s)
+"""
+ALLOWED: Final = """
+SELECT job_id FROM (
+  SELECT DISTINCT ON (job_id) job_id, status FROM checkpoints
+  WHERE job_id = ANY (%(jobs)s) AND stage = 'before' ORDER BY job_id, id DESC) last
+WHERE status IN ('approved', 'answered')
 """
 WITHDRAW: Final = """
 UPDATE checkpoints SET status = 'withdrawn', updated_at = now()

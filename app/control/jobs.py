@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.checkpoints.asking import withdraw
-from app.control.steering import reopen
+from app.control.steering import reopen, requeue
 from app.db import Json, Row, Transaction
 from app.errors import Missing, Refused
 from app.executions.breakdown import break_down
 from app.executions.lanes import lane_of
-from app.executions.loading import load_job, prerequisites_open
+from app.executions.loading import load_job
 from app.executions.rows import Job
 from app.executions.run import Run
 from app.handoff.leases import live_lease
@@ -23,17 +23,15 @@ def retry(tx: Transaction, run: Run, job_id: uuid.UUID, *, actor: str, reason: s
     """New attempts for a job that failed or was cancelled, or that is blocked."""
     job = load_job(tx, run, job_id)
     refuse_cancelled(run)
-    job.attempts_used = 0
-    job.returns = 0
-    job.not_before = None
     if run.execution.status == "failed":
         reopen(tx, run, actor=actor, reason="A job is retried.")
     if job.status == "blocked":
+        job.attempts_used = 0
+        job.returns = 0
+        job.not_before = None
         unblock(run, job, actor=actor, reason=reason)
     else:
-        behind = prerequisites_open(tx, [job.id])[job.id]
-        to = "pending" if behind else "ready"
-        run.move(job, "job_requeued", to, actor=actor, message=reason)
+        requeue(tx, run, [job], actor=actor, reason=reason)
     return finish(tx, run, job)
 
 
@@ -180,7 +178,8 @@ def end_lease(tx: Transaction, run: Run, job: Job, outcome: str) -> None:
         run.change_lease(lease)
 
 
-ASSIGNABLE = "SELECT 1 FROM agents WHERE id = %(agent)s AND status <> 'retired'"
+# Whoever retires it waits for us: else what is pinned to it now would stay pinned for ever.
+ASSIGNABLE = "SELECT 1 FROM agents WHERE id = %(agent)s AND status <> 'retired' FOR KEY SHARE"
 HOME = """
 SELECT EXISTS (SELECT FROM engagements g WHERE g.execution_id = j.execution_id) AS reserved,
   coalesce(NOT t.agent_executable OR t.tier = 3 OR t.decomposition_confidence < e.threshold, false)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
-from app.checkpoints.asking import withdraw_all, withdraw_aside
+from app.checkpoints.asking import allowed_to_start, withdraw_all, withdraw_aside
 from app.db import Transaction
 from app.errors import Refused
 from app.executions.loading import load_by_status, prerequisites_open
+from app.executions.rows import Job
 from app.executions.run import Run
 from app.executions.states import ENDED
 from app.handoff import standstill
@@ -54,7 +56,7 @@ def retry(tx: Transaction, run: Run, *, actor: str, reason: str = "") -> None:
             status=execution.status,
         )
     reopen(tx, run, actor=actor, reason=reason or "Retried by a person.")
-    requeue(tx, run, actor=actor)
+    requeue(tx, run, load_by_status(tx, run, ("failed", "cancelled")), actor=actor)
     settle(tx, run)
     run.write(tx)
 
@@ -80,14 +82,22 @@ def refuse_overspent(run: Run) -> None:
         )
 
 
-def requeue(tx: Transaction, run: Run, *, actor: str) -> None:
-    ended = load_by_status(tx, run, ("failed", "cancelled"))
-    behind = prerequisites_open(tx, [job.id for job in ended])
-    for job in ended:
+def requeue(
+    tx: Transaction, run: Run, jobs: Sequence[Job], *, actor: str, reason: str = ""
+) -> None:
+    """New attempts. What nobody allowed to start is asked about again, or a retry would do what
+    the approval forbids."""
+    ids = [job.id for job in jobs]
+    behind, allowed = prerequisites_open(tx, ids), allowed_to_start(tx, ids)
+    for job in jobs:
         job.attempts_used = 0
         job.returns = 0
         job.not_before = None
-        run.move(job, "job_requeued", "pending" if behind[job.id] else "ready", actor=actor)
+        asked_first = job.approval == "before" and job.id not in allowed
+        to = "pending" if behind[job.id] or asked_first else "ready"
+        run.move(job, "job_requeued", to, actor=actor, message=reason)
+        if asked_first and not behind[job.id]:
+            run.freed.append(job)
 
 
 def time_out(tx: Transaction, run: Run) -> None:

@@ -32,6 +32,7 @@ def break_down(
     """
     needs = prerequisites(parts)
     check_actions(job, parts)
+    check_codes(tx, job, parts)
     ids = {part["code"]: new_id() for part in parts}
     rows = [
         {
@@ -116,6 +117,19 @@ def prerequisites(parts: Sequence[Json]) -> dict[str, list[str]]:
     return needs
 
 
+def check_codes(tx: Transaction, job: Job, parts: Sequence[Json]) -> None:
+    codes = [f"{job.code}.{part['code']}" for part in parts]
+    asked = {"execution": job.execution_id, "codes": codes}
+    taken = {row["code"] for row in tx.execute(TAKEN, asked).fetchall()}
+    faults = [
+        Fault(f"/jobs/{place}/code", f"There is a job {code} already.")
+        for place, code in enumerate(codes)
+        if code in taken
+    ]
+    if faults:
+        raise Invalid("Some parts would have the code of another job.", faults)
+
+
 def check_actions(job: Job, parts: Sequence[Json]) -> None:
     faults = [
         Fault(f"/jobs/{place}/action", f"{part['action']!r} needs a permission of its own.")
@@ -144,6 +158,9 @@ SELECT p.id, j.execution_id, j.task_id, j.plan_task_id, j.position, p.code, p.ti
 FROM jobs j, jsonb_to_recordset(%(parts)s) AS p(id uuid, code text, title text, instructions text,
   action text, lane text, params jsonb, weight float8, open_prerequisites integer)
 WHERE j.id = %(job)s
+"""
+TAKEN: Final = """
+SELECT code FROM jobs WHERE execution_id = %(execution)s AND code = ANY (%(codes)s)
 """
 PREREQUISITES: Final = "SELECT prerequisite_id FROM job_dependencies WHERE job_id = %(job)s"
 EDGES: Final = """

@@ -24,8 +24,10 @@ def load_job(tx: Transaction, run: Run, job_id: uuid.UUID) -> Job:
 
 
 def load_unfinished(tx: Transaction, run: Run) -> list[Job]:
-    rows = tx.rows(UNFINISHED, {"execution": run.execution.id})
-    return [job for job in (run.add(job_of(row)) for row in rows) if not job.ended]
+    """As the run has them: the tables do not know yet what this transaction has moved."""
+    for row in tx.rows(UNFINISHED, {"execution": run.execution.id}):
+        run.add(job_of(row))
+    return [job for job in run.jobs.values() if not job.ended]
 
 
 def load_by_status(tx: Transaction, run: Run, statuses: Sequence[str]) -> list[Job]:

@@ -187,11 +187,11 @@ class Lease:
         return self.ended_at is None
 
     def keep(self, now: dt.datetime) -> None:
-        """A sign of life: the deadline moves on, unless the clock stands still anyway."""
+        """A sign of life: the deadline moves on, by the clock of the lease."""
         self.heartbeat_at = now
         self.started_at = self.started_at or now
-        if self.stilled_at is None:
-            self.expires_at = max(self.expires_at, now + dt.timedelta(seconds=self.seconds))
+        shown = self.stilled_at or now  # what its clock shows, when it stands still too
+        self.expires_at = max(self.expires_at, shown + dt.timedelta(seconds=self.seconds))
 
     def still(self, now: dt.datetime) -> None:
         """Stops its clock: a person decides, or the execution is paused."""

@@ -232,6 +232,7 @@ class Run:
         """What is ready may be claimed again, unless its backoff is not over."""
         rows = tx.execute(RENEW_OFFERS, {"execution": self.execution.id, "now": self.now})
         for row in rows.fetchall():
+            self.touch()  # what is not written rings for nobody
             known = self.jobs.get(row["id"])
             if known is not None:
                 known.offered = True

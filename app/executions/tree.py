@@ -65,18 +65,18 @@ def read_lines(
     execution_id: uuid.UUID,
     *,
     statuses: Sequence[str] | None = None,
-    after: tuple[int, uuid.UUID] | None = None,
+    after: uuid.UUID | None = None,
     limit: int,
 ) -> list[Row]:
-    """Jobs in the plan's order, behind a place in it."""
+    """Jobs in the plan's order, behind one of them."""
     where = "j.execution_id = %(execution)s"
     given: Json = {"execution": execution_id, "limit": limit}
     if statuses is not None:
         where += " AND j.status = ANY (%(statuses)s)"
         given["statuses"] = list(statuses)
     if after is not None:
-        where += " AND (j.position, j.id) > (%(position)s, %(id)s)"
-        given["position"], given["id"] = after
+        where += f" AND (j.position, j.id) > ({PLACE})"
+        given["after"] = after
     query = f"{LINES} WHERE {where} {IN_ORDER} LIMIT %(limit)s"
     return tx.execute(query, given).fetchall()
 
@@ -96,6 +96,9 @@ def read_job(tx: Transaction, execution_id: uuid.UUID, job_id: uuid.UUID) -> Jso
     }
 
 
+PLACE: Final = """
+SELECT b.position, b.id FROM jobs b WHERE b.id = %(after)s AND b.execution_id = %(execution)s
+"""
 IN_ORDER: Final = "ORDER BY j.position, j.id"
 TASKS: Final = """
 SELECT id, parent_id, position, code, title, role, planned_days FROM execution_tasks

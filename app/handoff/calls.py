@@ -31,7 +31,7 @@ class Call:
     execution_id: uuid.UUID | None = None
     reports: tuple[Report, ...] = ()
     wish: Wish | None = None
-    # The execution of the job that was missed before: it is waited for this time.
+    # The execution that was in other hands at the first try: it is waited for this time.
     missed: uuid.UUID | None = None
 
 
@@ -42,6 +42,13 @@ class Held:
     execution: Execution
     job: Job
     lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """No answer yet: the call's execution is in another transaction's hands. Nothing was changed."""
+
+    execution_id: uuid.UUID
 
 
 @dataclass(slots=True)
@@ -66,3 +73,8 @@ class Answers:
         return bool(self.given) and all(
             isinstance(one, TaskyardError) or "repeated" in one for one in self.given
         )
+
+    @property
+    def repeats(self) -> bool:
+        """Something in it was reported before."""
+        return any(not isinstance(one, TaskyardError) and "repeated" in one for one in self.given)

@@ -10,17 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from app.agents.calling import Draw
 from app.db import Database
 from app.errors import TaskyardError, Unavailable
-from app.handoff.calls import Answers, Call
+from app.handoff.calls import Answers, Call, Later
 from app.handoff.desk import serve
 from app.handoff.terms import Terms
 
 log = logging.getLogger(__name__)
 
+CLERKS: Final = 2  # one may stand waiting for an execution in other hands
 MOST_CALLS: Final = 32
 MOST_WISHED: Final = 100  # jobs that one batch hands out at the most, give or take a call
 MOST_KNOWN: Final = 10_000
@@ -44,7 +47,7 @@ class Counter:
         self._queue: deque[Ticket] = deque()
         self._called = threading.Event()
         self._lock = threading.Lock()
-        self._clerk: threading.Thread | None = None
+        self._clerks: list[threading.Thread] = []
         # What lanes a key was last seen to draw from: a guess, which the desk checks.
         self._known: OrderedDict[bytes, tuple[tuple[Draw, ...], str]] = OrderedDict()
 
@@ -53,7 +56,7 @@ class Counter:
         ticket = Ticket(call)
         self._queue.append(ticket)
         self._called.set()
-        if self._clerk is None:
+        if not self._clerks:
             self._hire()
         ticket.done.wait()
         if isinstance(ticket.answer, Answers):
@@ -64,9 +67,10 @@ class Counter:
     def _hire(self) -> None:
         """Begins with the first call, in the process that serves it: not before a fork."""
         with self._lock:
-            if self._clerk is None:
-                self._clerk = threading.Thread(target=self._work, name="clerk", daemon=True)
-                self._clerk.start()
+            while len(self._clerks) < CLERKS:
+                clerk = threading.Thread(target=self._work, name="clerk", daemon=True)
+                self._clerks.append(clerk)
+                clerk.start()
 
     def _work(self) -> None:
         while True:
@@ -98,7 +102,7 @@ class Counter:
             return
         self._answer(batch, answers)
 
-    def _serve_together(self, calls: list[Call]) -> list[Answers | TaskyardError]:
+    def _serve_together(self, calls: list[Call]) -> list[Answers | Later | TaskyardError]:
         with self.database.transaction() as tx:
             answers = serve(tx, self.terms, calls, self._known)
         for call, answer in zip(calls, answers, strict=True):
@@ -108,10 +112,13 @@ class Counter:
             self._known.popitem(last=False)
         return answers
 
-    @staticmethod
-    def _answer(
-        batch: list[Ticket], answers: list[Answers | TaskyardError] | list[Exception]
-    ) -> None:
+    def _answer(self, batch: list[Ticket], answers: Sequence[Answers | Later | Exception]) -> None:
         for ticket, answer in zip(batch, answers, strict=True):
-            ticket.answer = answer
-            ticket.done.set()
+            if isinstance(answer, Later):
+                # At the head of the queue, and this time it waits for what it missed.
+                ticket.call = replace(ticket.call, missed=answer.execution_id)
+                self._queue.appendleft(ticket)
+                self._called.set()
+            else:
+                ticket.answer = answer
+                ticket.done.set()

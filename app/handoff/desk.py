@@ -27,7 +27,7 @@ from app.executions.rows import (
 )
 from app.executions.run import Run, write_runs
 from app.handoff import questions
-from app.handoff.calls import Answers, Call, Held, Wish
+from app.handoff.calls import Answers, Call, Held, Later, Wish
 from app.handoff.leases import grant
 from app.handoff.questions import Question
 from app.handoff.receipts import Receipts, keys_of
@@ -49,15 +49,21 @@ class Desk:
     now: dt.datetime
     busy: dict[uuid.UUID, int]
     runs: dict[uuid.UUID, Run] = field(default_factory=dict)
+    # Those whose jobs and leases were read under the lock. One that only came with picked work may
+    # have been let go a moment after it was tried for the reports on it.
+    held: set[uuid.UUID] = field(default_factory=set)
     pool: dict[uuid.UUID, Job] = field(default_factory=dict)  # on offer, and locked by us
+    taken: int = 0
     # Keys in whose lanes nothing is left but what other transactions hold, and what that is.
     drained: set[bytes] = field(default_factory=set)
     missed: dict[tuple[Draw, ...], uuid.UUID | None] = field(default_factory=dict)
+    # What this desk itself has given under a claim id: no table knows of it yet.
+    given: dict[tuple[uuid.UUID, str], list[Held]] = field(default_factory=dict)
 
 
 def serve(
     tx: Transaction, terms: Terms, calls: Sequence[Call], known: Known
-) -> list[Answers | TaskyardError]:
+) -> list[Answers | Later | TaskyardError]:
     """Serves a batch of calls. It holds no lock when it begins, and commits nothing itself."""
     groups = gather(calls, known) if terms.enabled else []
     asked = ask(terms, calls, groups)
@@ -72,10 +78,13 @@ def serve(
         fill_pool(desk, rows)
         if len(rows) < group.most:
             desk.drained |= group.digests
-    results: list[Answers | TaskyardError] = []
+    results: list[Answers | Later | TaskyardError] = []
     for call in calls:
         try:
             answers = Answers(identified(agents.get(call.digest), call.agent_id))
+            if call.execution_id is not None and call.execution_id not in desk.held:
+                results.append(miss(desk, call, answers.agent))
+                continue
             if call.execution_id is not None:
                 take_reports(desk, call, answers, receipts)
             results.append(answers)
@@ -97,12 +106,14 @@ def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[st
     """Every question of the first flight, in the order of locks."""
     digests = [call.digest for call in calls]
     reports = [report for call in calls for report in call.reports]
-    wanted = {call.execution_id for call in calls} | {call.missed for call in calls}
+    missed = {call.missed for call in calls if call.missed is not None}
+    wanted = {call.execution_id for call in calls if call.execution_id is not None} - missed
     asked: dict[str, Question] = {"now": (questions.BEGIN, {})}
-    executions = [one for one in wanted if one is not None]
-    if executions:
-        asked["executions"] = questions.hold_all(executions)
+    if missed:
+        asked["waited for"] = questions.HOLD_MISSED, {"executions": list(missed)}
     asked["agents"] = IDENTIFY, {"digests": digests}
+    if wanted:
+        asked["free"] = questions.HOLD_FREE, {"executions": list(wanted)}
     asked["busy"] = questions.BUSY, {"digests": digests}
     if reports:
         jobs = [report.job_id for report in reports]
@@ -122,7 +133,7 @@ def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[st
     polls = [call for call in calls if call.execution_id is None]
     if polls:
         asked["standing"] = questions.STANDING, {"digests": [call.digest for call in polls]}
-    claims = [(call.digest, claim) for call in polls if (claim := claim_of_poll(call)) is not None]
+    claims = list({(call.digest, one) for call in polls if (one := claim_of(call)) is not None})
     if claims:
         asked["given"] = questions.GIVEN, in_columns(claims, "digests", "claims")
     for place, group in enumerate(groups):
@@ -136,9 +147,9 @@ def in_columns(rows: Sequence[Sequence[object]], *names: str) -> Json:
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
-def claim_of_poll(call: Call) -> str | None:
-    """The claim id that a poll may have been answered under; not where it is our own second try."""
-    return call.wish.claim if call.wish is not None and call.missed is None else None
+def claim_of(call: Call) -> str | None:
+    """The claim id that a call may have been answered under, even while it was tried again."""
+    return None if call.wish is None else call.wish.claim
 
 
 @dataclass(slots=True)
@@ -165,9 +176,10 @@ def gather(calls: Sequence[Call], known: Known) -> list[Group]:
 
 
 def lay_out(desk: Desk, told: Mapping[str, Sequence[Tuple]]) -> None:
-    for row in told.get("executions", ()):
+    for row in (*told.get("waited for", ()), *told.get("free", ())):
         run = Run(execution_of(row), desk.now)
         desk.runs[run.execution.id] = run
+        desk.held.add(run.execution.id)
     for job in map(job_of, told.get("jobs", ())):
         if job.execution_id in desk.runs:
             desk.runs[job.execution_id].add(job)
@@ -190,13 +202,19 @@ def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:
             desk.pool[job.id] = job
 
 
+def miss(desk: Desk, call: Call, agent: Agent) -> Later:
+    """An execution that was not locked: in other hands at the first try, at the second not there."""
+    assert call.execution_id is not None
+    if call.missed is not None:
+        must_know(desk.tx, agent, call.execution_id, exists=False)
+    return Later(call.execution_id)
+
+
 def take_reports(desk: Desk, call: Call, answers: Answers, receipts: Receipts) -> None:
     assert call.execution_id is not None
-    run = desk.runs.get(call.execution_id)
-    agent = answers.agent
-    if run is None or not any(lease.agent_id == agent.id for lease in run.leases.values()):
-        must_know(desk.tx, agent, call.execution_id, exists=run is not None)
-    assert run is not None
+    run, agent = desk.runs[call.execution_id], answers.agent
+    if not any(lease.agent_id == agent.id for lease in run.leases.values()):
+        must_know(desk.tx, agent, call.execution_id, exists=True)
     for report in call.reports:
         lease_id = desk.terms.lease_of(report.token)
         lease = None if lease_id is None else run.leases.get(lease_id)
@@ -213,7 +231,7 @@ def take_reports(desk: Desk, call: Call, answers: Answers, receipts: Receipts) -
 def hand_out(
     desk: Desk,
     calls: Sequence[Call],
-    results: Sequence[Answers | TaskyardError],
+    results: Sequence[Answers | Later | TaskyardError],
     told: Mapping[str, Sequence[Tuple]],
 ) -> None:
     """Work for those who wish it: the best of what is on offer and of what was just freed."""
@@ -221,7 +239,7 @@ def hand_out(
         for job in freed(run):
             desk.pool[job.id] = job
     for call, answers in zip(calls, results, strict=True):
-        if call.wish is None or isinstance(answers, TaskyardError):
+        if call.wish is None or not isinstance(answers, Answers):
             continue
         if call.execution_id is None:
             mine = (row for row in told.get("standing", ()) if row[0] == answers.agent.id)
@@ -238,29 +256,31 @@ def freed(run: Run) -> Iterable[Job]:
     for ended, successors in run.successors.items():
         done = run.jobs.get(ended)
         for job in successors:
-            if job.offered and done is not None:
+            if not job.offered or done is None:
+                continue
+            if done.status != done.source:
                 # Its inputs were read before its prerequisite ended.
                 job.inputs[done.code] = {"title": done.title, "output": done.result}
-                yield job
+            yield job
 
 
 def given_before(
     desk: Desk, call: Call, answers: Answers, told: Mapping[str, Sequence[Tuple]]
 ) -> bool:
     """A call repeated after a lost answer gets what it was given, and no more."""
-    claim = claim_of_poll(call)
-    if claim is None:
+    claim, agent = claim_of(call), answers.agent
+    if claim is None or (call.execution_id is not None and not answers.repeats):
         return False
-    if call.execution_id is None:
-        rows = told.get("given", ())
-    elif answers.repeated:
-        rows = desk.tx.rows(
-            questions.GIVEN, in_columns([(call.digest, claim)], "digests", "claims")
-        )
-    else:
-        return False
-    held = [one for one in map(held_of, rows) if one.lease.claim == claim]
-    held = [one for one in held if one.lease.agent_id == answers.agent.id]
+    held = desk.given.get((agent.id, claim))
+    if held is None:
+        if call.execution_id is None:
+            rows = told.get("given", ())
+        else:
+            asked = in_columns([(call.digest, claim)], "digests", "claims")
+            rows = desk.tx.rows(questions.GIVEN, asked)
+        found = {one.lease.id: one for one in map(held_of, rows)}  # two keys find a lease twice
+        mine = (claim, agent.id)
+        held = [one for one in found.values() if (one.lease.claim, one.lease.agent_id) == mine]
     answers.work = [one for one in held if one.lease.live]
     return bool(held) or answers.repeated
 
@@ -286,11 +306,15 @@ def serve_wish(desk: Desk, call: Call, answers: Answers, wish: Wish) -> None:
     draws = (*agent.draws, (agent.own_lane, None))
     if len(answers.work) < most and call.digest not in desk.drained:
         # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
-        query = questions.pick(draws, most - len(answers.work), wish.actions)
+        # What this desk has taken stands in the table as it was, so it is found again and passed by.
+        short = most - len(answers.work) + desk.taken
+        query = questions.pick(draws, short, wish.actions)
         fill_pool(desk, desk.tx.rows(*query))
         take_from_pool(desk, answers, wish, most)
     if not answers.work:
         answers.missed = first_missed(desk, agent, draws, wish)
+    elif wish.claim is not None:
+        desk.given[agent.id, wish.claim] = answers.work
 
 
 def first_missed(desk: Desk, agent: Agent, draws: tuple[Draw, ...], wish: Wish) -> uuid.UUID | None:
@@ -329,6 +353,7 @@ def take_from_pool(desk: Desk, answers: Answers, wish: Wish, most: int) -> None:
                 claim=wish.claim,
             )
             desk.busy[agent.id] += 1
+            desk.taken += 1
             answers.work.append(Held(run.execution, job, lease))
 
 
@@ -361,7 +386,7 @@ def holding(tx: Transaction, agent_id: uuid.UUID, digest: bytes) -> list[Held]:
     return [held_of(row) for row in tx.rows(questions.HOLDING, {"agent": agent.id})]
 
 
-def sign_of_life(desk: Desk, results: Sequence[Answers | TaskyardError]) -> None:
+def sign_of_life(desk: Desk, results: Sequence[Answers | Later | TaskyardError]) -> None:
     agents: set[uuid.UUID] = {
         one.agent.id
         for one in results

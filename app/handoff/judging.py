@@ -77,7 +77,6 @@ class Bench:
         """Every report is a sign of life, and the first one is the start."""
         self.lease.keep(self.run.now)
         if self.job.status == "leased":
-            self.job.returns = 0
             return self.move("job_started", "running", said, {"attempt": self.lease.attempt})
         return None
 

@@ -1,7 +1,7 @@
 """The statements with which the desk asks everything that it needs, in one flight.
 
-Order of locks: executions by id (waited for), then agents by id (waited for); after that, nothing
-is waited for: executions and jobs that another transaction holds are skipped. So no two desks, and
+Order of locks: executions that were missed before, by id, are waited for, then agents by id. All
+other executions, and jobs, are only tried: those that another transaction holds are skipped. So no two desks, and
 no desk and a person's change, can wait for each other in a circle.
 """
 
@@ -98,13 +98,17 @@ FOR NO KEY UPDATE OF j SKIP LOCKED
 
 FIRST_ON_OFFER: Final = f"WITH {candidates(1)} SELECT execution_id, lane FROM candidate"
 
-HOLD_ALL: Final = f"""
+# Those that were missed before are waited for; the others only tried, so that one execution in
+# other hands holds up none but its own calls.
+HOLD_MISSED: Final = f"""
 SELECT {EXECUTION_COLUMNS} FROM executions e WHERE e.id = ANY (%(executions)s)
 ORDER BY e.id FOR NO KEY UPDATE
 """
+HOLD_FREE: Final = f"{HOLD_MISSED} SKIP LOCKED"
 # After the lock on the agents' rows, or two polls of one agent would both see room for one more.
 BUSY: Final = """
-SELECT l.agent_id, count(*) AS jobs FROM leases l JOIN api_tokens t ON t.agent_id = l.agent_id
+SELECT l.agent_id, count(DISTINCT l.id) AS jobs
+FROM leases l JOIN api_tokens t ON t.agent_id = l.agent_id
 WHERE t.digest = ANY (%(digests)s) AND l.ended_at IS NULL AND l.stilled_at IS NULL
 GROUP BY l.agent_id
 """
@@ -127,7 +131,7 @@ SELECT 1 FROM leases WHERE agent_id = %(agent)s AND execution_id = %(execution)s
 """
 # What stands still or was cancelled among what an agent holds, or held until just now.
 STANDING: Final = """
-SELECT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
+SELECT DISTINCT l.agent_id, l.id, l.execution_id, l.job_id, l.outcome, e.status_reason
 FROM api_tokens t CROSS JOIN LATERAL (
   SELECT * FROM leases
   WHERE agent_id = t.agent_id AND ended_at IS NULL AND stilled_at IS NOT NULL
@@ -149,7 +153,3 @@ JOIN api_tokens t ON t.digest = asked.digest AND t.agent_id = l.agent_id
 ORDER BY l.id
 """
 HOLDING: Final = f"{HELD} WHERE l.agent_id = %(agent)s AND l.ended_at IS NULL ORDER BY l.id"
-
-
-def hold_all(executions: Iterable[uuid.UUID]) -> Question:
-    return HOLD_ALL, {"executions": sorted(set(executions))}

@@ -9,9 +9,13 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from app.db import storable
 
 Text = Annotated[str, Field(max_length=10_000)]
+Free = Annotated[Any, AfterValidator(storable)]
+FreeObject = Annotated[dict[str, Any], AfterValidator(storable)]
 Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
 
 
@@ -47,7 +51,7 @@ class Progress(Said):
 
 class Log(Said):
     type: Literal["log"]
-    data: dict[str, Any] = {}
+    data: FreeObject = {}
 
 
 class Usage(Said):
@@ -59,7 +63,7 @@ class Usage(Said):
 
 class Completed(Said):
     type: Literal["completed"]
-    output: Any = None
+    output: Free = None
     human_review_required: bool = False
 
 
@@ -103,8 +107,8 @@ class Asked(Said):
     type: Literal["checkpoint"]
     kind: Literal["info", "approval", "question"] = "approval"
     title: Annotated[str, Field(min_length=1, max_length=500)]
-    data: dict[str, Any] = {}
-    options: Annotated[list[Any], Field(max_length=50)] = []
+    data: FreeObject = {}
+    options: Annotated[list[Free], Field(max_length=50)] = []
 
 
 class Part(BaseModel):
@@ -116,7 +120,7 @@ class Part(BaseModel):
     title: Annotated[str, Field(min_length=1, max_length=500)]
     instructions: Text = ""
     action: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] | None = None
-    params: dict[str, Any] = {}
+    params: FreeObject = {}
     prerequisites: Annotated[list[str], Field(max_length=100)] = []
 
 
