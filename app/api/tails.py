@@ -176,4 +176,4 @@ SELECT e.status, e.last_event, v.* FROM executions e LEFT JOIN LATERAL (
   ) v WHERE v.before < %(bytes)s
 ) v ON true
 WHERE e.id = %(execution)s ORDER BY v.number
-"""  # noqa: S608 - columns, written here
+"""

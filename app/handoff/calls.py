@@ -46,7 +46,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """No answer yet: the call's execution is in another transaction's hands. Nothing was changed."""
+    """No answer yet: the call's execution is in other hands. Nothing was changed."""
 
     execution_id: uuid.UUID
 

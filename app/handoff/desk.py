@@ -203,7 +203,7 @@ def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:
 
 
 def miss(desk: Desk, call: Call, agent: Agent) -> Later:
-    """An execution that was not locked: in other hands at the first try, at the second not there."""
+    """An execution that was not locked: at first it is in other hands, at the second try not there."""
     assert call.execution_id is not None
     if call.missed is not None:
         must_know(desk.tx, agent, call.execution_id, exists=False)
@@ -306,7 +306,7 @@ def serve_wish(desk: Desk, call: Call, answers: Answers, wish: Wish) -> None:
     draws = (*agent.draws, (agent.own_lane, None))
     if len(answers.work) < most and call.digest not in desk.drained:
         # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
-        # What this desk has taken stands in the table as it was, so it is found again and passed by.
+        # What this desk has taken stands in the table as it was: found again, and passed by.
         short = most - len(answers.work) + desk.taken
         query = questions.pick(draws, short, wish.actions)
         fill_pool(desk, desk.tx.rows(*query))

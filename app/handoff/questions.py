@@ -1,13 +1,12 @@
 """The statements with which the desk asks everything that it needs, in one flight.
 
 Order of locks: executions that were missed before, by id, are waited for, then agents by id. All
-other executions, and jobs, are only tried: those that another transaction holds are skipped. So no two desks, and
-no desk and a person's change, can wait for each other in a circle.
+other executions, and jobs, are only tried: those that another transaction holds are skipped. So
+no two desks, and no desk and a person's change, can wait for each other in a circle.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Final

@@ -1,4 +1,4 @@
-"""Every route of executions and checkpoints, for everybody: none is forgotten, none lets through."""
+"""Every route of executions and checkpoints, for everybody; a forgotten one fails."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROUTES: Final[dict[tuple[str, str], tuple[str, Any]]] = {
     ("GET", f"{EXECUTION}/export"): (SEES, None),
     ("GET", f"{EXECUTION}/shares"): (LOOKS_UP, None),
     ("POST", f"{EXECUTION}/shares"): (SHARES, {"email": "new@example.org"}),
-    ("DELETE", f"{EXECUTION}/shares"): (SHARES, {"email": "viewer@example.org"}),
+    ("DELETE", f"{EXECUTION}/shares"): (SHARES, {"email": "new@example.org"}),
     ("GET", f"{EXECUTION}/jobs"): (SEES, None),
     ("GET", JOB): (SEES, None),
     ("POST", f"{JOB}/retry"): (STEERS, {}),
@@ -92,11 +92,11 @@ def stage(database: Database, people: People) -> Stage:
         "its agent": people.agent(),
         "another agent": people.agent(),
     }
-    people.user("member", "new@example.org")
+    new = people.user("member", "new@example.org")
     owner, agent = keys["owner"], keys["its agent"]
     made = make_run(database, owner.id, {"a": [], "b": []}, b={"action": "draw", "lane": "draw"})
-    for name, rights in (("viewer", "view"), ("steerer", "steer")):
-        told = {"user_id": str(keys[name].id), "rights": rights}
+    for key, rights in ((keys["viewer"], "view"), (keys["steerer"], "steer"), (new, "view")):
+        told = {"user_id": str(key.id), "rights": rights}
         assert owner.post(f"/api/executions/{made.id}/shares", told).status_code == 201
     asked = {"kind": "question", "title": "Which one?"}
     report(agent, made, claim(agent), "checkpoint", **asked)

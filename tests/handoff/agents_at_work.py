@@ -115,6 +115,20 @@ class AgentsAtWork(Stage):
             said["idempotency_key"] = f"k{key}"
         self.send_report(self.hands[piece.hand], piece.execution, said, more)
 
+    @precondition(lambda self: any(one.ended_at is None for one in self.now.leases.values()))
+    @rule(pick=PICK, kind=st.sampled_from(KINDS), flavour=FLAVOURS, more=st.booleans())
+    def work(self, pick: int, kind: str, flavour: int, more: bool) -> None:
+        """The usual way of an agent that holds something."""
+        live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
+        if live:
+            piece = live[pick % len(live)]
+            said = self.say(piece, kind, flavour)
+            self.send_report(self.hands[piece.hand], piece.execution, said, more)
+
+    @rule(pick=PICK)
+    def poll_for_all(self, pick: int) -> None:
+        self.send_poll(self.hand(pick), "GET", "max=9")
+
     @precondition(lambda self: self.pieces)
     @rule(pick=PICK, thief=PICK, kind=st.sampled_from(KINDS))
     def report_with_anothers_token(self, pick: int, thief: int, kind: str) -> None:

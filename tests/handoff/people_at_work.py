@@ -14,50 +14,68 @@ from app.executions.states import ENDED, SERVING
 from tests.handoff.world import PICK, Stage, plans
 
 STEPS: Final = (1, 40, 130, 650, 1000, 4000, 90_000)
-ACTIONS: Final = ("start", "pause", "pause", "resume", "resume", "resume", "retry", "cancel")
+ACTIONS: Final = ("start", "pause", "pause", "pause", "resume", "resume", "retry", "cancel")
 JOB_ACTS: Final = ("retry", "retry", "skip", "complete", "cancel", "assign", "decompose")
+MOVABLE: Final = {
+    "retry": ("failed", "cancelled", "blocked"),
+    "skip": ("pending", "ready", "waiting", "blocked", "failed"),
+    "complete": ("ready", "blocked"),
+    "decompose": ("pending", "ready", "waiting", "blocked", "failed"),
+}
+NATURAL: Final = {"created": "start", "paused": "resume", "failed": "retry"}
+ASIDE: Final = (
+    "decide_without_the_right",
+    "meddle",
+    "change",
+    "change",
+    "lose_the_bell",
+    "pause",
+    "active",
+    "active",
+    "limit",
+    "retire",
+)
 DECISIONS: Final = ("approve", "approve", "reject", "send_back", "choose", "answer")
 
 
 class PeopleAtWork(Stage):
     """Steering, deciding, waiting; and strangers who try the same."""
 
-    @rule(pick=PICK, action=st.sampled_from(ACTIONS), rare=st.integers(0, 3))
-    def steer(self, pick: int, action: str, rare: int) -> None:
-        if action == "cancel" and rare:
-            action = "start"
-        body: dict[str, Any] = {"action": action, "reason": "because"}
-        if action == "resume" and rare == 1:
-            body["budget"] = None
+    @rule(pick=PICK, action=st.sampled_from(ACTIONS), flavour=st.integers(0, 15))
+    def steer(self, pick: int, action: str, flavour: int) -> None:
         execution = self.run(pick)
-        answer = self.call(self.world.owner, "PATCH", f"/api/executions/{execution}", body)
-        self.sent.append(
-            (self.send_again, self.world.owner, "PATCH", f"/api/executions/{execution}", body)
-        )
+        was = self.now.executions[execution].status
+        if flavour > 4 and was in NATURAL:
+            action = NATURAL[was]
+        elif action == "cancel" and flavour:
+            action = "pause"
+        body: dict[str, Any] = {"action": action, "reason": "because"}
+        if action in ("resume", "retry") and flavour % 2:
+            body["budget"] = None
+        answer = self.send_again(self.world.owner, "PATCH", f"/api/executions/{execution}", body)
         if action == "cancel":
-            final = self.now.executions[execution].status in ("completed", "cancelled")
+            final = was in ("completed", "cancelled")
             assert answer.status_code == (409 if final else 200), answer.text
 
-    def send_again(self, *call: Any) -> None:
+    def send_again(self, *call: Any) -> Any:
         self.sent.append((self.send_again, *call))
-        self.call(*call)
+        return self.call(*call)
 
-    @rule(pick=PICK, tokens=st.sampled_from((None, 1, 200)), priority=st.sampled_from((None, 2, 9)))
-    def change(self, pick: int, tokens: int | None, priority: int | None) -> None:
+    def change(self, pick: int, flavour: int) -> None:
+        tokens = (None, 1, 60, 200)[flavour % 4]
         body: dict[str, Any] = {"budget": None if tokens is None else {"tokens": tokens}}
-        if priority is not None:
-            body["priority"] = priority
+        if flavour > 7:
+            body["priority"] = flavour - 7
         self.call(self.world.owner, "PATCH", f"/api/executions/{self.run(pick)}", body)
 
     @rule(pick=PICK, act=st.sampled_from(JOB_ACTS), flavour=st.integers(0, 15))
     def move_a_job(self, pick: int, act: str, flavour: int) -> None:
         jobs = list(self.now.jobs.values())
-        job = jobs[pick % len(jobs)]
+        likely = [job for job in jobs if job.status in MOVABLE.get(act, (job.status,))]
+        among = likely if likely and flavour else jobs
+        job = among[pick % len(among)]
         path = f"/api/executions/{job.execution_id}/jobs/{job.id}/{act}"
-        self.call(self.world.owner, "POST", path, self.body_of(act, flavour))
-        self.sent.append(
-            (self.send_again, self.world.owner, "POST", path, self.body_of(act, flavour))
-        )
+        self.send_again(self.world.owner, "POST", path, self.body_of(act, flavour))
 
     def body_of(self, act: str, flavour: int) -> dict[str, Any]:
         if act == "assign":
@@ -78,8 +96,7 @@ class PeopleAtWork(Stage):
         checkpoint = self.checkpoint(pick)
         body = verdict(checkpoint, decision, which)
         path = f"/api/checkpoints/{checkpoint.id}"
-        answer = self.call(self.world.admin, "POST", path, body)
-        self.sent.append((self.send_again, self.world.admin, "POST", path, body))
+        answer = self.send_again(self.world.admin, "POST", path, body)
         if checkpoint.status != "pending":
             assert answer.status_code == 409, answer.text
         elif decision in ("approve", "reject", "send_back"):
@@ -92,8 +109,20 @@ class PeopleAtWork(Stage):
         among = pending if pending and pick % 4 else every
         return among[pick % len(among)]
 
-    @precondition(lambda self: self.now.checkpoints)
-    @rule(pick=PICK, agent=PICK)
+    @rule(what=st.sampled_from(ASIDE), pick=PICK, other=PICK, flavour=st.integers(0, 15))
+    def do_something_rare(self, what: str, pick: int, other: int, flavour: int) -> None:
+        if what == "decide_without_the_right":
+            if self.now.checkpoints:
+                self.decide_without_the_right(pick, other)
+        elif what == "meddle":
+            self.meddle(pick, JOB_ACTS[flavour % 7], ACTIONS[flavour % 8], other)
+        elif what == "change":
+            self.change(pick, flavour)
+        elif what == "lose_the_bell":
+            self.lose_the_bell(lost=flavour > 7)
+        else:
+            self.look_after_an_agent(pick, what)
+
     def decide_without_the_right(self, pick: int, agent: int) -> None:
         checkpoint = self.checkpoint(pick)
         path, body = f"/api/checkpoints/{checkpoint.id}", {"decision": "approve"}
@@ -104,7 +133,6 @@ class PeopleAtWork(Stage):
         if checkpoint.kind == "approval":
             assert self.call(self.world.owner, "POST", path, body).status_code == 403
 
-    @rule(pick=PICK, act=st.sampled_from(JOB_ACTS), action=st.sampled_from(ACTIONS), agent=PICK)
     def meddle(self, pick: int, act: str, action: str, agent: int) -> None:
         """A stranger sees nothing of it, and an agent's key steers nothing."""
         execution = self.run(pick)
@@ -144,7 +172,6 @@ class PeopleAtWork(Stage):
             late = one.status in SERVING and one.deadline_at and one.deadline_at <= now
             assert which != "executions" or not late, f"left: {one}"
 
-    @rule(pick=PICK, what=st.sampled_from(("pause", "active", "active", "limit", "retire")))
     def look_after_an_agent(self, pick: int, what: str) -> None:
         hand = self.hand(pick)
         path = f"/api/agents/{hand.id}"
@@ -167,7 +194,6 @@ class PeopleAtWork(Stage):
         self.sound = False
         self.make(plan)
 
-    @rule(lost=st.booleans())
     def lose_the_bell(self, lost: bool) -> None:
         """Rings that go nowhere change nothing of what is stored."""
         dispatch = self.world.database.dispatch
@@ -187,7 +213,8 @@ class PeopleAtWork(Stage):
                     body = {"action": action, "budget": None, "deadline": None}
                     self.call(owner, "PATCH", f"/api/executions/{execution.id}", body)
                     self.look()
-            for checkpoint in self.now.checkpoints.values():
+            for asked in list(self.now.checkpoints):
+                checkpoint = self.now.checkpoints[asked]
                 if checkpoint.status == "pending" and checkpoint.blocking:
                     body = verdict(checkpoint, "approve" if not checkpoint.options else "choose", 2)
                     path = f"/api/checkpoints/{checkpoint.id}"

@@ -84,7 +84,7 @@ def plans(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "jobs": jobs,
         "needs": needs,
-        "start": draw(st.integers(0, 4)) > 0,
+        "start": draw(st.integers(0, 9)) > 0,
         "budget": draw(st.sampled_from((None, None, 100))),
         "deadline": draw(st.sampled_from((None, None, 2000))),
     }
