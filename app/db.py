@@ -195,6 +195,7 @@ class Database:
                 prepare_threshold=0,
                 connect_timeout=5,
                 application_name="taskyard",
+                options="-c TimeZone=UTC",
             ),
             pool_size=pool_size,
             max_overflow=pool_size,

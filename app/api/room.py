@@ -211,7 +211,8 @@ def write(answer: Any, status: int) -> Response:
         return Response(
             answer.model_dump_json(by_alias=True), status, content_type="application/json"
         )
-    return Response(orjson.dumps(answer), status, content_type="application/json")
+    raw = orjson.dumps(answer, option=orjson.OPT_UTC_Z)
+    return Response(raw, status, content_type="application/json")
 
 
 def places(rule: str) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections.abc import Callable
+from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import Any, Final
 
 import orjson
-from flask import Response, request
+from flask import Request, Response, request
 from pydantic import Field, RootModel
 
 from app.api.callers import Key
@@ -19,10 +21,11 @@ from app.api.room import Room, write
 from app.api.wire import Answer, Body, Moment, Query
 from app.db import Json
 from app.errors import Fault, Forbidden, Invalid, TaskyardError
+from app.green import READABLE, poll
 from app.handoff.calls import Answers, Call, Held, Wish
 from app.handoff.desk import holding
 from app.handoff.reporting import claim_of
-from app.handoff.reports import AnyReport, Report, respelled
+from app.handoff.reports import KINDS, AnyReport, Report, respelled
 from app.handoff.terms import LEASE_SECONDS, Terms
 from app.handoff.waiting import ask_for_work, look
 
@@ -148,7 +151,7 @@ def work(key: Key, agent_id: uuid.UUID, query: Poll) -> Response:
         claim=query.claim,
     )
     call = Call(key.digest, agent_id, wish=wish)
-    answers = ask_for_work(counter(), bell(), call, query.wait)
+    answers = ask_for_work(counter(), bell(), call, query.wait, listening_on(request))
     again = poll_again(terms())
     if not answers.work and not answers.standing:
         return Response(status=204, headers={"Retry-After": str(max(1, round(again)))})
@@ -227,11 +230,9 @@ def serve_reports(
 
 def read_events() -> tuple[bool, list[Any]]:
     """Whether one report came alone; and the one or the many, as JSON, unread."""
-    raw = read_raw(request)
-    data = parse(raw)
+    data = parse(read_raw(request))
     if not isinstance(data, dict) or "events" not in data:
-        same = isinstance(data, dict) and respelled(data) is data
-        return True, [raw if same else data]
+        return True, [data]
     unknown = [Fault(f"/{name}", "is unknown here") for name in data if name != "events"]
     many = data["events"]
     if unknown or not isinstance(many, list) or not 1 <= len(many) <= MOST_REPORTS:
@@ -243,11 +244,18 @@ def read_events() -> tuple[bool, list[Any]]:
 
 
 def read_one(said: Any) -> Report:
-    if isinstance(said, bytes):
-        return read_json(said, Event).root
-    if isinstance(said, dict):
-        said = respelled(said)
-    return read_json(orjson.dumps(said), Event).root
+    """A report, read as the type that it says it is."""
+    if not isinstance(said, dict):
+        raise Invalid("A report is an object.", [Fault("", "must be an object")])
+    said = respelled(said)
+    kind = KINDS.get(said["type"]) if isinstance(said.get("type"), str) else None
+    if kind is None:
+        raise Invalid(
+            "A report says its `type`.",
+            [Fault("/type", f"must be one of {', '.join(KINDS)}")],
+            hint="`started`, `completed` and `failed` are the ones that every agent needs.",
+        )
+    return read_json(orjson.dumps(said), kind)
 
 
 def read_or_refuse(raw: Any) -> Report | TaskyardError:
@@ -255,6 +263,27 @@ def read_or_refuse(raw: Any) -> Report | TaskyardError:
         return read_one(raw)
     except TaskyardError as refusal:
         return refusal
+
+
+def listening_on(request: Request) -> Callable[[], bool]:
+    """Whether the caller has hung up, as far as its socket tells: an answer would reach nobody."""
+    caller = request.environ.get("gunicorn.socket")
+
+    def gone() -> bool:
+        if caller is None:
+            return False
+        looking = poll()
+        looking.register(caller.fileno(), READABLE)
+        if not looking.poll(0):
+            return False
+        try:
+            return bool(caller.recv(1, MSG_PEEK | MSG_DONTWAIT) == b"")
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    return gone
 
 
 def refuse_people(key: Key) -> None:

@@ -148,7 +148,7 @@ def start(tx: Transaction, run: Run, actor: str) -> None:
         # A paused or failed one goes to queued too, by ways that give back what they took.
         raise Refused(
             f"The execution is {execution.status}; it was started before.",
-            hint=STARTED.get(execution.status),
+            hint=STARTED.get(execution.status, "Start a new one from its plan."),
             status=execution.status,
         )
     if execution.deadline_at is None and execution.timeout_seconds is not None:

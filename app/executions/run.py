@@ -170,7 +170,7 @@ class Run:
         execution.finished_weight += done * job.weight
         if not job.optional:
             execution.open_jobs -= done
-        if to == "running" and job.started_at is None:
+        if was == "leased" and to in ("running", "completed") and job.started_at is None:
             job.started_at = self.now
 
     def _free_successors(self, job: Job) -> None:

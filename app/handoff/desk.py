@@ -203,7 +203,7 @@ def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:
 
 
 def miss(desk: Desk, call: Call, agent: Agent) -> Later:
-    """An execution that was not locked: at first it is in other hands, at the second try not there."""
+    """An execution that was not locked: at first in other hands, at the second try not there."""
     assert call.execution_id is not None
     if call.missed is not None:
         must_know(desk.tx, agent, call.execution_id, exists=False)

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import uuid
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import orjson
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
@@ -22,7 +22,7 @@ Seconds = Annotated[int, Field(ge=0, le=30 * 86_400)]
 class Said(BaseModel):
     """What every report carries."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     job_id: uuid.UUID
     token: Annotated[str, Field(min_length=1, max_length=200, description="The lease's token.")]
@@ -143,6 +143,9 @@ Report = (
     | Decomposed
 )
 AnyReport = Annotated[Report, Field(discriminator="type")]
+KINDS: Final[dict[str, type[Report]]] = {
+    get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(Report)
+}
 TERMINAL: Final = (Completed, Failed, Blocked, Released, Decomposed)
 
 # Other spellings of the same, as plans' own documents have them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -15,14 +16,23 @@ MISSED_SECONDS: Final = 0.05
 MOST_MISSES: Final = 3
 
 
-def ask_for_work(counter: Counter, bell: Bell, call: Call, seconds: float) -> Answers:
-    """Looks for work, for so many seconds. Subscribes before it looks, so that no ring is lost."""
+def ask_for_work(
+    counter: Counter, bell: Bell, call: Call, seconds: float, gone: Callable[[], bool]
+) -> Answers:
+    """Looks for work, for so many seconds. Subscribes before it looks, so that no ring is lost.
+
+    Who has `gone` meanwhile gets nothing: the job would wait for its start deadline.
+    """
     answers = look(counter, call)
     if answers.work or answers.barred or seconds <= 0:
         return answers
     until = time.monotonic() + seconds
     with bell.waiting.for_work(answers.agent.lanes) as waiter:
         while not bell.closing.is_set():
+            if gone():
+                if waiter.rung is not None:
+                    bell.waiting.ring(waiter.rung, 1)
+                return answers
             answers = look(counter, call)
             left = until - time.monotonic()
             if answers.work or answers.barred or left <= 0:
@@ -55,6 +65,6 @@ def look_for_work(database: Database, lanes: list[str]) -> dict[str, int]:
 
 ON_OFFER: Final = """
 SELECT lane.lane, (SELECT count(*) FROM (
-    SELECT 1 FROM jobs j WHERE j.offered AND j.lane = lane.lane LIMIT 100) some) AS jobs
+    SELECT 1 FROM jobs j WHERE j.offered AND j.lane = lane.lane LIMIT 100) seen) AS jobs
 FROM unnest(%(lanes)s::text[]) AS lane(lane)
 """

@@ -242,4 +242,4 @@ def test_a_deadline_set_while_paused_counts_from_the_moment_it_was_set(
 def set_columns(database: Database, made: MadeRun, **columns: Any) -> None:
     with database.transaction() as tx:
         for name, value in columns.items():
-            tx.execute(f"UPDATE executions SET {name} = %s WHERE id = %s", [value, made.id])  # noqa: S608
+            tx.execute(f"UPDATE executions SET {name} = %s WHERE id = %s", [value, made.id])

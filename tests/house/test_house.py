@@ -1,4 +1,4 @@
-"""The rules of the house: which way imports point, who writes a status, who reads the environment."""
+"""The rules of the house: which way imports point, who writes a status, who reads settings."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_one_room_writes_a_status() -> None:
         name = file.relative_to(ROOT).as_posix()
         text = file.read_text()
         for statement in re.findall(r"UPDATE (?:jobs|executions)\b.*?(?:WHERE|\Z)", text, re.S):
-            if re.search(r"\bstatus\s*=", statement):
+            if re.search(r"\bstatus\s*=", statement) and name != "executions/writing.py":
                 wrong.append(f"{name} writes a status in SQL")
-        if re.search(r"\b(?:job|execution|run\.execution)\.status\s*=[^=]", text):
-            if name != "executions/run.py":
-                wrong.append(f"{name} writes a status in memory")
+        in_memory = re.search(r"\b(?:job|execution|run\.execution)\.status\s*=[^=]", text)
+        if in_memory and name != "executions/run.py":
+            wrong.append(f"{name} writes a status in memory")
     assert not wrong
 
 
