@@ -53,13 +53,6 @@ class AgentsAtWork(Stage):
         self.receipts: dict[tuple[uuid.UUID, str], tuple[Any, Any]] = {}
         self.handed: dict[tuple[uuid.UUID, str], list[uuid.UUID]] = {}
 
-    @rule(
-        pick=PICK,
-        most=st.sampled_from((1, 1, 2, 5)),
-        claim=KEYS,
-        seconds=st.sampled_from((5, 900, 86_400)),
-        narrow=st.integers(0, 5),
-    )
     def poll(self, pick: int, most: int, claim: int | None, seconds: int, narrow: int) -> None:
         query = f"max={most}&lease_seconds={seconds}"
         if claim is not None:
@@ -106,8 +99,6 @@ class AgentsAtWork(Stage):
         ]
         return max(0, min(most, agent.max_concurrent - busy, len(there)))
 
-    @precondition(lambda self: self.pieces)
-    @rule(pick=PICK, kind=st.sampled_from(KINDS), flavour=FLAVOURS, key=KEYS, more=st.booleans())
     def report(self, pick: int, kind: str, flavour: int, key: int | None, more: bool) -> None:
         piece = self.piece(pick)
         said = self.say(piece, kind, flavour)
@@ -115,8 +106,6 @@ class AgentsAtWork(Stage):
             said["idempotency_key"] = f"k{key}"
         self.send_report(self.hands[piece.hand], piece.execution, said, more)
 
-    @precondition(lambda self: any(one.ended_at is None for one in self.now.leases.values()))
-    @rule(pick=PICK, kind=st.sampled_from(KINDS), flavour=FLAVOURS, more=st.booleans())
     def work(self, pick: int, kind: str, flavour: int, more: bool) -> None:
         """The usual way of an agent that holds something."""
         live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
@@ -125,12 +114,9 @@ class AgentsAtWork(Stage):
             said = self.say(piece, kind, flavour)
             self.send_report(self.hands[piece.hand], piece.execution, said, more)
 
-    @rule(pick=PICK)
     def poll_for_all(self, pick: int) -> None:
         self.send_poll(self.hand(pick), "GET", "max=9")
 
-    @precondition(lambda self: self.pieces)
-    @rule(pick=PICK, thief=PICK, kind=st.sampled_from(KINDS))
     def report_with_anothers_token(self, pick: int, thief: int, kind: str) -> None:
         piece = self.piece(pick)
         hand = self.hand(thief)
@@ -213,7 +199,6 @@ class AgentsAtWork(Stage):
                 if keys:
                     self.handed[hand.id, keys[-1]] = got
 
-    @precondition(lambda self: self.pieces)
     @rule(
         said=st.lists(
             st.tuples(PICK, st.sampled_from(KINDS), FLAVOURS, KEYS), min_size=1, max_size=4
@@ -264,14 +249,11 @@ class AgentsAtWork(Stage):
     def is_new(self, work: dict[str, Any]) -> bool:
         return uuid.UUID(work["lease"]["id"]) not in self.now.leases
 
-    @precondition(lambda self: self.sent)
-    @rule(pick=PICK)
     def send_any_old_request_again(self, pick: int) -> None:
         again, *said = self.sent[pick % len(self.sent)]
         again(*said)
         self.sent.pop()
 
-    @rule(pick=PICK)
     def restart(self, pick: int) -> None:
         """It forgot everything, and is told what it holds."""
         hand = self.hand(pick)

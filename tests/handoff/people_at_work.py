@@ -41,7 +41,6 @@ DECISIONS: Final = ("approve", "approve", "reject", "send_back", "choose", "answ
 class PeopleAtWork(Stage):
     """Steering, deciding, waiting; and strangers who try the same."""
 
-    @rule(pick=PICK, action=st.sampled_from(ACTIONS), flavour=st.integers(0, 15))
     def steer(self, pick: int, action: str, flavour: int) -> None:
         execution = self.run(pick)
         was = self.now.executions[execution].status
@@ -68,7 +67,6 @@ class PeopleAtWork(Stage):
             body["priority"] = flavour - 7
         self.call(self.world.owner, "PATCH", f"/api/executions/{self.run(pick)}", body)
 
-    @rule(pick=PICK, act=st.sampled_from(JOB_ACTS), flavour=st.integers(0, 15))
     def move_a_job(self, pick: int, act: str, flavour: int) -> None:
         jobs = list(self.now.jobs.values())
         likely = [job for job in jobs if job.status in MOVABLE.get(act, (job.status,))]
@@ -90,8 +88,6 @@ class PeopleAtWork(Stage):
     def parts(self, flavour: int) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    @precondition(lambda self: self.now.checkpoints)
-    @rule(pick=PICK, decision=st.sampled_from(DECISIONS), which=PICK)
     def decide(self, pick: int, decision: str, which: int) -> None:
         checkpoint = self.checkpoint(pick)
         body = verdict(checkpoint, decision, which)
@@ -109,7 +105,6 @@ class PeopleAtWork(Stage):
         among = pending if pending and pick % 4 else every
         return among[pick % len(among)]
 
-    @rule(what=st.sampled_from(ASIDE), pick=PICK, other=PICK, flavour=st.integers(0, 15))
     def do_something_rare(self, what: str, pick: int, other: int, flavour: int) -> None:
         if what == "decide_without_the_right":
             if self.now.checkpoints:
@@ -146,12 +141,10 @@ class PeopleAtWork(Stage):
             refused = self.call(self.hand(agent).key, method, path, body)
             assert refused.status_code in (401, 403, 404), refused.text
 
-    @rule(seconds=st.sampled_from(STEPS))
     def time_goes_by(self, seconds: int) -> None:
         self.world.database.shift += dt.timedelta(seconds=seconds)
         self.unchanged = True
 
-    @rule(which=st.sampled_from(("leases", "leases", "bell", "executions")))
     def sweep(self, which: str) -> None:
         self.sound = False
         database = self.world.database
@@ -189,7 +182,6 @@ class PeopleAtWork(Stage):
         self.call(operator, "PATCH", path, body.get(what, {"status": "active"}))
 
     @precondition(lambda self: all(one.status in ENDED for one in self.now.executions.values()))
-    @rule(plan=plans())
     def begin_another(self, plan: dict[str, Any]) -> None:
         self.sound = False
         self.make(plan)

@@ -24,7 +24,8 @@ ORDER = [
 ]
 # What every room may use: it knows no room.
 GROUND = {
-    "bell", "broker", "clockwork", "db", "dispatch", "embedded", "errors", "green", "leader", "logs",
+    "bell", "broker", "clockwork", "db", "dispatch", "embedded", "errors", "green", "leader",
+    "logs",
     "migrating", "settings", "stopping", "variables", "version", "waiting", "web",
 }  # fmt: skip
 # What binds the rooms together, and is therefore imported by entries alone.
