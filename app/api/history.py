@@ -74,8 +74,8 @@ def read_events(caller: Caller, execution_id: uuid.UUID, query: Wanted) -> Event
 def take_away(caller: Caller, execution_id: uuid.UUID) -> Response:
     """Take all of an execution away, as JSON Lines.
 
-    Each line says its `kind`: execution, task, job, dependency, attempt, checkpoint, event. The
-    last one, of kind `end`, counts the others: without it the file was cut off.
+    Each line is `{kind, data}`, the kinds: execution, task, job, dependency, attempt, checkpoint,
+    event. The last one, of kind `end`, counts the others: without it the file was cut off.
     """
     with database().transaction() as tx:
         standing.see(tx, caller, execution_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from socket import MSG_DONTWAIT, MSG_PEEK
 from typing import Any, Final
 
@@ -24,7 +25,6 @@ from app.errors import Fault, Forbidden, Invalid, TaskyardError
 from app.green import READABLE, poll
 from app.handoff.calls import Answers, Call, Held, Wish
 from app.handoff.desk import holding
-from app.handoff.reporting import claim_of
 from app.handoff.reports import KINDS, AnyReport, Report, respelled
 from app.handoff.terms import LEASE_SECONDS, Terms
 from app.handoff.waiting import ask_for_work, look
@@ -196,7 +196,7 @@ def events(key: Key, execution_id: uuid.UUID, query: Next) -> Response:
     wish = None
     if query.next:
         actions = None if query.actions is None else tuple(query.actions)
-        wish = Wish(1, query.lease_seconds, actions, claim_of(valid))
+        wish = Wish(1, query.lease_seconds, actions)
     answers = serve_reports(key, execution_id, valid, wish)
     given = iter(answers.given if answers is not None else ())
     results = [one if isinstance(one, TaskyardError) else next(given) for one in reports]
@@ -223,6 +223,7 @@ def serve_reports(
         return None
     answers = counter().serve(Call(key.digest, None, execution_id, reports, wish))
     if wish is not None and not answers.work and answers.missed is not None:
+        wish = replace(wish, claim=answers.claim)
         again = Call(key.digest, answers.agent.id, wish=wish, missed=answers.missed)
         answers.work = look(counter(), again).work
     return answers

@@ -106,9 +106,9 @@ def engage(api: Api, plan: dict[str, Any]) -> list[Player]:
         else:
             agent = api.post("agents", {"name": name, **said})
             key = agent["api_key"]
-        environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        environ |= {"AGENT_ID": agent["id"], "AGENT_KEY": key, "YARD_URL": api.url}
-        environ["PYTHONUNBUFFERED"] = "1"
+        # Nothing of ours: an agent would know nothing of the yard but its address.
+        environ = {"AGENT_ID": agent["id"], "AGENT_KEY": key, "YARD_URL": api.url}
+        environ |= {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
         players.append(Player(name, (*command, "--hands", str(HANDS), "--quiet"), environ))
     return players
 

@@ -48,12 +48,13 @@ def export(database: Database, execution_id: uuid.UUID) -> Iterator[bytes]:
 def read_batch(
     tx: Transaction, kind: str, execution_id: uuid.UUID, last: uuid.UUID | None
 ) -> list[Json]:
+    tx.execute("SET LOCAL timezone TO 'UTC'")  # the database writes the times itself
     given = {"execution": execution_id, "last": last or uuid.UUID(int=0), "batch": BATCH}
     return [row["told"] for row in tx.execute(TABLES[kind], given).fetchall()]
 
 
 def line(kind: str, told: Json) -> bytes:
-    return orjson.dumps({"kind": kind, **told}, option=OPTIONS, default=str)
+    return orjson.dumps({"kind": kind, "data": told}, option=OPTIONS, default=str)
 
 
 def table(name: str, where: str, without: str = "") -> str:

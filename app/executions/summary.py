@@ -40,8 +40,8 @@ def why(row: Row) -> Json:
 # The planned length is the longest path through the graph: the greatest rank.
 FIGURES: Final = """
 SELECT (SELECT max(rank) FROM jobs WHERE execution_id = %(execution)s) AS planned_days,
-  (SELECT count(*) FROM leases WHERE execution_id = %(execution)s AND started_at IS NOT NULL)
-    AS attempts
+  (SELECT count(*) FROM leases WHERE execution_id = %(execution)s
+   AND (started_at IS NOT NULL OR outcome = 'failed')) AS attempts
 """
 NOT_DONE: Final = """
 SELECT j.id AS job_id, j.code, j.title, j.status, j.error,

@@ -62,6 +62,7 @@ class Answers:
     standing: list[Json] = field(default_factory=list)  # what to pause or drop of what it holds
     barred: bool = False  # it may not work now, whatever there is; `standing` says why
     missed: uuid.UUID | None = None  # work was there, in another transaction's hands
+    claim: str | None = None  # what the work is found by again, when this answer is lost
 
     @property
     def accepted(self) -> bool:

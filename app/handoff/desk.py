@@ -31,7 +31,7 @@ from app.handoff.calls import Answers, Call, Held, Later, Wish
 from app.handoff.leases import grant
 from app.handoff.questions import Question
 from app.handoff.receipts import Receipts, keys_of
-from app.handoff.reporting import answer, control_of, must_know
+from app.handoff.reporting import answer, claim_after, control_of, must_know
 from app.handoff.reports import TERMINAL
 from app.handoff.settling import settle
 from app.handoff.terms import Terms
@@ -133,7 +133,8 @@ def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[st
     polls = [call for call in calls if call.execution_id is None]
     if polls:
         asked["standing"] = questions.STANDING, {"digests": [call.digest for call in polls]}
-    claims = list({(call.digest, one) for call in polls if (one := claim_of(call)) is not None})
+    wishes = {(call.digest, call.wish.claim) for call in polls if call.wish is not None}
+    claims = [(digest, claim) for digest, claim in wishes if claim is not None]
     if claims:
         asked["given"] = questions.GIVEN, in_columns(claims, "digests", "claims")
     for place, group in enumerate(groups):
@@ -145,11 +146,6 @@ def ask(terms: Terms, calls: Sequence[Call], groups: Sequence[Group]) -> dict[st
 def in_columns(rows: Sequence[Sequence[object]], *names: str) -> Json:
     """Rows as the columns that `unnest` takes."""
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
-
-
-def claim_of(call: Call) -> str | None:
-    """The claim id that a call may have been answered under, even while it was tried again."""
-    return None if call.wish is None else call.wish.claim
 
 
 @dataclass(slots=True)
@@ -226,6 +222,11 @@ def take_reports(desk: Desk, call: Call, answers: Answers, receipts: Receipts) -
         if lease is not None and lease.agent_id == agent.id:
             holds = lease.live and lease.stilled_at is None
             desk.busy[agent.id] += int(holds) - int(held)
+    if call.wish is not None:
+        taken = zip(call.reports, answers.given, strict=True)
+        answers.claim = claim_after(
+            [said for said, given in taken if not isinstance(given, TaskyardError)]
+        )
 
 
 def hand_out(
@@ -242,6 +243,7 @@ def hand_out(
         if call.wish is None or not isinstance(answers, Answers):
             continue
         if call.execution_id is None:
+            answers.claim = call.wish.claim
             mine = (row for row in told.get("standing", ()) if row[0] == answers.agent.id)
             answers.standing += [stands(*row[1:]) for row in mine]
         elif not answers.accepted:
@@ -268,7 +270,7 @@ def given_before(
     desk: Desk, call: Call, answers: Answers, told: Mapping[str, Sequence[Tuple]]
 ) -> bool:
     """A call repeated after a lost answer gets what it was given, and no more."""
-    claim, agent = claim_of(call), answers.agent
+    claim, agent = answers.claim, answers.agent
     if claim is None or (call.execution_id is not None and not answers.repeats):
         return False
     held = desk.given.get((agent.id, claim))
@@ -313,8 +315,8 @@ def serve_wish(desk: Desk, call: Call, answers: Answers, wish: Wish) -> None:
         take_from_pool(desk, answers, wish, most)
     if not answers.work:
         answers.missed = first_missed(desk, agent, draws, wish)
-    elif wish.claim is not None:
-        desk.given[agent.id, wish.claim] = answers.work
+    elif answers.claim is not None:
+        desk.given[agent.id, answers.claim] = answers.work
 
 
 def first_missed(desk: Desk, agent: Agent, draws: tuple[Draw, ...], wish: Wish) -> uuid.UUID | None:
@@ -350,7 +352,7 @@ def take_from_pool(desk: Desk, answers: Answers, wish: Wish, most: int) -> None:
                 kind=agent.kind,
                 name=agent.name,
                 seconds=wish.seconds,
-                claim=wish.claim,
+                claim=answers.claim,
             )
             desk.busy[agent.id] += 1
             desk.taken += 1

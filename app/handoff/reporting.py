@@ -65,10 +65,10 @@ def control_of(run: Run, lease: Lease | None) -> str:
     return "pause" if status == "paused" else "continue"
 
 
-def claim_of(reports: Sequence[Report]) -> str | None:
-    """The claim id of the work that is handed on, so that the call repeated brings the same."""
-    keys = [key for one in reports for key in keys_of(one)]
-    return f"after {hashlib.sha256(keys[-1].encode()).hexdigest()[:40]}" if keys else None
+def claim_after(taken: Sequence[Report]) -> str | None:
+    """Under what the next work is found again, when the reports that it came with are repeated."""
+    keys = "\n".join(key for one in taken for key in keys_of(one))
+    return f"after {hashlib.sha256(keys.encode()).hexdigest()[:40]}" if keys else None
 
 
 def must_know(tx: Transaction, agent: Agent, execution_id: uuid.UUID, *, exists: bool) -> None:

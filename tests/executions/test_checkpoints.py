@@ -89,7 +89,7 @@ def test_everything_else_is_for_who_may_steer(
         may = who in ("owner", "steerer", "operator", "admin")
         listed = [one["id"] for one in key.get("/api/checkpoints?status=pending").json["items"]]
         assert (checkpoint in listed) == may, who
-        said = {"decision": "choose", "option": "a" if kind == "question" else "retry"}
+        said = {"decision": "choose", "option": "a" if kind == "question" else "skip"}
         answer = key.post(f"/api/checkpoints/{checkpoint}", said)
         due = 200 if may else 404 if who == "stranger" else 403
         assert answer.status_code == due, (who, answer.text)

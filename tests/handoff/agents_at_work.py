@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from random import Random
 from typing import Any, Final
 
-from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
-
-from app.executions.states import SERVING
-from tests.handoff.world import PICK, Hand, Piece, Stage
+from tests.handoff.world import Hand, Piece, Stage
 
 TERMINAL: Final = ("completed", "failed", "blocked", "released", "decomposed")
 WHILE_WAITING: Final = ("heartbeat", "log", "usage", "progress", "released")
@@ -39,8 +36,7 @@ KINDS: Final = (
     "released",
     "decomposed",
 )
-FLAVOURS = st.integers(0, 15)
-KEYS = st.sampled_from((None, None, None, 1, 2, 3))
+KEYS: Final = (None, None, None, None, 1, 2, 3)
 
 
 class AgentsAtWork(Stage):
@@ -53,13 +49,34 @@ class AgentsAtWork(Stage):
         self.receipts: dict[tuple[uuid.UUID, str], tuple[Any, Any]] = {}
         self.handed: dict[tuple[uuid.UUID, str], list[uuid.UUID]] = {}
 
-    def poll(self, pick: int, most: int, claim: int | None, seconds: int, narrow: int) -> None:
-        query = f"max={most}&lease_seconds={seconds}"
+    def act_as_an_agent(self, dice: Random) -> None:
+        live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
+        chance = dice.random()
+        if live and chance < 0.55:
+            self.report(dice, dice.choice(live))
+        elif self.pieces and chance < 0.65:
+            self.report(dice, dice.choice(self.pieces))
+        elif self.pieces and chance < 0.75:
+            self.report_many(dice, live)
+        elif chance < 0.8:
+            self.restart(dice.choice(self.hands))
+        else:
+            self.poll(dice)
+
+    def do_something_again(self, dice: Random) -> None:
+        if self.sent:
+            again, *said = dice.choice(self.sent)
+            again(*said)
+            self.sent.pop()
+
+    def poll(self, dice: Random) -> None:
+        query = f"max={dice.choice((1, 1, 2, 9))}&lease_seconds={dice.choice((5, 900, 86_400))}"
+        claim = dice.choice(KEYS)
         if claim is not None:
             query += f"&claim=c{claim}"
-        if narrow < 2:
-            query += f"&actions={self.lane('ab'[narrow])}"
-        self.send_poll(self.hand(pick), "POST" if most == 2 else "GET", query)
+        if dice.random() < 0.2:
+            query += f"&actions={self.lane(dice.choice('ab'))}"
+        self.send_poll(dice.choice(self.hands), dice.choice(("GET", "POST")), query)
 
     def send_poll(self, hand: Hand, method: str, query: str) -> None:
         self.sent.append((self.send_poll, hand, method, query))
@@ -99,40 +116,19 @@ class AgentsAtWork(Stage):
         ]
         return max(0, min(most, agent.max_concurrent - busy, len(there)))
 
-    def report(self, pick: int, kind: str, flavour: int, key: int | None, more: bool) -> None:
-        piece = self.piece(pick)
-        said = self.say(piece, kind, flavour)
-        if key is not None:
-            said["idempotency_key"] = f"k{key}"
-        self.send_report(self.hands[piece.hand], piece.execution, said, more)
+    def report(self, dice: Random, piece: Piece) -> None:
+        said = self.say(piece, dice)
+        self.send_report(self.hands[piece.hand], piece.execution, said, dice.random() < 0.5)
 
-    def work(self, pick: int, kind: str, flavour: int, more: bool) -> None:
-        """The usual way of an agent that holds something."""
-        live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
-        if live:
-            piece = live[pick % len(live)]
-            said = self.say(piece, kind, flavour)
-            self.send_report(self.hands[piece.hand], piece.execution, said, more)
+    def report_with_anothers_token(self, dice: Random) -> None:
+        piece, hand = dice.choice(self.pieces), dice.choice(self.hands)
+        if hand is not self.hands[piece.hand]:
+            path = f"/api/executions/{piece.execution}/events"
+            answer = self.call(hand.key, "POST", path, self.say(piece, dice))
+            assert answer.status_code in (401, 403, 404, 409), answer.text
 
-    def poll_for_all(self, pick: int) -> None:
-        self.send_poll(self.hand(pick), "GET", "max=9")
-
-    def report_with_anothers_token(self, pick: int, thief: int, kind: str) -> None:
-        piece = self.piece(pick)
-        hand = self.hand(thief)
-        if hand is self.hands[piece.hand]:
-            return
-        said = self.say(piece, kind, 0)
-        answer = self.call(hand.key, "POST", f"/api/executions/{piece.execution}/events", said)
-        assert answer.status_code in (401, 403, 404, 409), answer.text
-
-    def piece(self, pick: int) -> Piece:
-        """Most often one whose lease is live."""
-        live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
-        among = live if live and pick % 4 else self.pieces
-        return among[pick % len(among)]
-
-    def say(self, piece: Piece, kind: str, flavour: int) -> dict[str, Any]:
+    def say(self, piece: Piece, dice: Random) -> dict[str, Any]:
+        kind, flavour = dice.choice(KINDS), dice.randrange(16)
         said: dict[str, Any] = {"type": kind, "job_id": piece.job, "token": piece.token}
         if kind == "progress":
             said["percent"] = flavour * 5
@@ -142,24 +138,25 @@ class AgentsAtWork(Stage):
             said["output"] = {"flavour": flavour}
             said["human_review_required"] = flavour == 0
         elif kind == "failed":
-            said["error"] = {"class": ERRORS[flavour % len(ERRORS)], "message": "It went wrong."}
+            said["error"] = {"class": dice.choice(ERRORS), "message": "It went wrong."}
         elif kind == "blocked":
             said |= {"on": "a letter", "recheck_after": 60}
         elif kind == "checkpoint":
             asked = ("info", "approval", "question")[flavour % 3]
             said |= {"kind": asked, "title": "May I?", "options": [{"id": "yes"}, {"id": "no"}]}
         elif kind == "decomposed":
-            said["jobs"] = self.parts(flavour)
-        return said
+            said["jobs"] = self.parts(dice)
+        key = dice.choice(KEYS)
+        return said if key is None else {**said, "idempotency_key": f"k{key}"}
 
-    def parts(self, flavour: int) -> list[dict[str, Any]]:
+    def parts(self, dice: Random) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = [{"code": "1", "title": "First"}]
-        if flavour & 1:
+        if dice.random() < 0.5:
             parts.append({"code": "2", "title": "Second", "prerequisites": ["1"]})
-        if flavour & 2:
+        if dice.random() < 0.5:
             parts.append({"code": "1.1", "title": "Beside", "action": self.lane("b")})
-        if flavour == 15:
-            parts[0]["prerequisites"] = ["2"]  # a circle
+        if dice.random() < 0.1:
+            parts[0]["prerequisites"] = [parts[-1]["code"]]  # a circle, most often
         return parts
 
     def send_report(self, hand: Hand, execution: str, said: dict[str, Any], more: bool) -> None:
@@ -181,7 +178,7 @@ class AgentsAtWork(Stage):
                 assert answer.json["repeated"] is True
                 told = {name: value for name, value in answer.json.items() if name in known[1]}
                 assert told == known[1]
-                before = self.handed.get((hand.id, keys[-1]), ())
+                before = self.handed.get((hand.id, "\n".join(keys)), ())
                 live = [one for one in before if self.now.leases[one].ended_at is None]
                 assert not more or ids_of(answer.json["work"]) == live
             return
@@ -197,24 +194,15 @@ class AgentsAtWork(Stage):
             if more:
                 got = self.adopt(hand, answer.json["work"])
                 if keys:
-                    self.handed[hand.id, keys[-1]] = got
+                    self.handed[hand.id, "\n".join(keys)] = got
 
-    @rule(
-        said=st.lists(
-            st.tuples(PICK, st.sampled_from(KINDS), FLAVOURS, KEYS), min_size=1, max_size=4
-        ),
-        more=st.booleans(),
-    )
-    def report_many(self, said: list[tuple[int, str, int, int | None]], more: bool) -> None:
-        first = self.piece(said[0][0])
-        hand = self.hands[first.hand]
-        reports = []
-        for pick, kind, flavour, key in said:
-            one = self.say(self.piece(pick), kind, flavour)
-            if key is not None:
-                one["idempotency_key"] = f"k{key}"
-            reports.append(one)
-        self.send_many(hand, first.execution, reports, more)
+    def report_many(self, dice: Random, live: list[Piece]) -> None:
+        first = dice.choice(live or self.pieces)
+        among = [one for one in self.pieces if one.hand == first.hand]
+        reports = [self.say(dice.choice(among), dice) for _ in range(dice.randint(0, 3))]
+        reports.append(self.say(first, dice))
+        dice.shuffle(reports)
+        self.send_many(self.hands[first.hand], first.execution, reports, dice.random() < 0.5)
 
     def send_many(
         self, hand: Hand, execution: str, reports: list[dict[str, Any]], more: bool
@@ -233,7 +221,7 @@ class AgentsAtWork(Stage):
             if "detail" in result:
                 assert 400 <= result["status"] < 500, result
                 continue
-            taken.append(result)
+            taken.append(said)
             told = {name: result[name] for name in ("number", "type", "status", "expires_at")}
             for key in keys_of(said):
                 known = self.receipts.setdefault((hand.id, key), (without_key(said), told))
@@ -242,21 +230,15 @@ class AgentsAtWork(Stage):
             new = [one for one in answer.json["work"] if self.is_new(one)]
             assert taken or not new, f"nothing was accepted: {answer.text}"
             got = self.adopt(hand, new)
-            keys = [key for said in reports for key in keys_of(said)]
+            keys = "\n".join(key for said in taken for key in keys_of(said))
             if keys and got:
-                self.handed[hand.id, keys[-1]] = got
+                self.handed[hand.id, keys] = got
 
     def is_new(self, work: dict[str, Any]) -> bool:
         return uuid.UUID(work["lease"]["id"]) not in self.now.leases
 
-    def send_any_old_request_again(self, pick: int) -> None:
-        again, *said = self.sent[pick % len(self.sent)]
-        again(*said)
-        self.sent.pop()
-
-    def restart(self, pick: int) -> None:
+    def restart(self, hand: Hand) -> None:
         """It forgot everything, and is told what it holds."""
-        hand = self.hand(pick)
         answer = self.call(hand.key, "GET", f"/api/agents/{hand.id}/leases")
         if hand.retired:
             assert answer.status_code in (401, 403), answer.text
@@ -266,9 +248,6 @@ class AgentsAtWork(Stage):
         tokens = {piece.lease: piece.token for piece in self.pieces}
         for one in answer.json["work"]:
             assert one["lease"]["token"] == tokens[uuid.UUID(one["lease"]["id"])]
-
-    def serving(self, execution: uuid.UUID) -> bool:
-        return self.now.executions[execution].status in SERVING
 
 
 def keys_of(said: dict[str, Any]) -> list[str]:

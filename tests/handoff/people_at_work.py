@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
+from collections.abc import Callable
+from random import Random
 from typing import Any, Final
-
-from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
 
 from app.control import sweeps
 from app.executions.states import ENDED, SERVING
-from tests.handoff.world import PICK, Stage, plans
+from tests.handoff.world import Stage, any_plan
 
 STEPS: Final = (1, 40, 130, 650, 1000, 4000, 90_000)
-ACTIONS: Final = ("start", "pause", "pause", "pause", "resume", "resume", "retry", "cancel")
+ACTIONS: Final = ("start", "pause", "pause", "pause", "resume", "retry", "cancel")
+NATURAL: Final = {"created": "start", "paused": "resume", "failed": "retry"}
 JOB_ACTS: Final = ("retry", "retry", "skip", "complete", "cancel", "assign", "decompose")
 MOVABLE: Final = {
     "retry": ("failed", "cancelled", "blocked"),
@@ -22,34 +21,50 @@ MOVABLE: Final = {
     "complete": ("ready", "blocked"),
     "decompose": ("pending", "ready", "waiting", "blocked", "failed"),
 }
-NATURAL: Final = {"created": "start", "paused": "resume", "failed": "retry"}
-ASIDE: Final = (
-    "decide_without_the_right",
-    "meddle",
-    "change",
-    "change",
-    "lose_the_bell",
-    "pause",
-    "active",
-    "active",
-    "limit",
-    "retire",
-)
 DECISIONS: Final = ("approve", "approve", "reject", "send_back", "choose", "answer")
 
 
 class PeopleAtWork(Stage):
     """Steering, deciding, waiting; and strangers who try the same."""
 
-    def steer(self, pick: int, action: str, flavour: int) -> None:
-        execution = self.run(pick)
-        was = self.now.executions[execution].status
-        if flavour > 4 and was in NATURAL:
+    def act_as_a_person(self, dice: Random) -> None:
+        if all(one.status in ENDED for one in self.now.executions.values()):
+            self.sound = False
+            self.make(any_plan(dice))
+        elif self.now.checkpoints and dice.random() < 0.5:
+            self.decide(dice)
+        elif dice.random() < 0.5:
+            self.steer(dice)
+        else:
+            self.move_a_job(dice)
+
+    def act_as_the_clock(self, dice: Random) -> None:
+        if dice.random() < 0.5:
+            self.world.database.shift += dt.timedelta(seconds=dice.choice(STEPS))
+            self.unchanged = True
+        else:
+            self.sweep(dice.choice(("leases", "bell", "executions")))
+
+    def do_something_rare(self, dice: Random) -> None:
+        rare: list[Callable[[Random], None]] = [
+            self.meddle,
+            self.change,
+            self.look_after_an_agent,
+            self.lose_the_bell,
+        ]
+        if self.now.checkpoints:
+            rare.append(self.decide_without_the_right)
+        dice.choice(rare)(dice)
+
+    def steer(self, dice: Random) -> None:
+        execution = dice.choice(self.runs)
+        was, action = self.now.executions[execution].status, dice.choice(ACTIONS)
+        if was in NATURAL and dice.random() < 0.7:
             action = NATURAL[was]
-        elif action == "cancel" and flavour:
+        elif action == "cancel" and dice.random() < 0.7:
             action = "pause"
         body: dict[str, Any] = {"action": action, "reason": "because"}
-        if action in ("resume", "retry") and flavour % 2:
+        if action in ("resume", "retry") and dice.random() < 0.5:
             body["budget"] = None
         answer = self.send_again(self.world.owner, "PATCH", f"/api/executions/{execution}", body)
         if action == "cancel":
@@ -60,90 +75,71 @@ class PeopleAtWork(Stage):
         self.sent.append((self.send_again, *call))
         return self.call(*call)
 
-    def change(self, pick: int, flavour: int) -> None:
-        tokens = (None, 1, 60, 200)[flavour % 4]
+    def change(self, dice: Random) -> None:
+        tokens = dice.choice((None, 1, 60, 200))
         body: dict[str, Any] = {"budget": None if tokens is None else {"tokens": tokens}}
-        if flavour > 7:
-            body["priority"] = flavour - 7
-        self.call(self.world.owner, "PATCH", f"/api/executions/{self.run(pick)}", body)
+        if dice.random() < 0.5:
+            body["priority"] = dice.randrange(10)
+        self.call(self.world.owner, "PATCH", f"/api/executions/{dice.choice(self.runs)}", body)
 
-    def move_a_job(self, pick: int, act: str, flavour: int) -> None:
+    def move_a_job(self, dice: Random) -> None:
+        act = dice.choice(JOB_ACTS)
         jobs = list(self.now.jobs.values())
         likely = [job for job in jobs if job.status in MOVABLE.get(act, (job.status,))]
-        among = likely if likely and flavour else jobs
-        job = among[pick % len(among)]
+        job = dice.choice(likely if likely and dice.random() < 0.9 else jobs)
         path = f"/api/executions/{job.execution_id}/jobs/{job.id}/{act}"
-        self.send_again(self.world.owner, "POST", path, self.body_of(act, flavour))
+        self.send_again(self.world.owner, "POST", path, self.body_of(act, dice))
 
-    def body_of(self, act: str, flavour: int) -> dict[str, Any]:
+    def body_of(self, act: str, dice: Random) -> dict[str, Any]:
         if act == "assign":
-            hand = self.hand(flavour)
-            return {"agent_id": None if flavour > 10 else str(hand.id)}
+            return {"agent_id": dice.choice((None, str(dice.choice(self.hands).id)))}
         if act == "decompose":
-            return {"jobs": self.parts(flavour)}
+            return {"jobs": self.parts(dice)}
         if act == "complete":
             return {"output": {"by": "hand"}}
         return {"reason": "because"}
 
-    def parts(self, flavour: int) -> list[dict[str, Any]]:
+    def parts(self, dice: Random) -> list[dict[str, Any]]:
         raise NotImplementedError
 
-    def decide(self, pick: int, decision: str, which: int) -> None:
-        checkpoint = self.checkpoint(pick)
-        body = verdict(checkpoint, decision, which)
-        path = f"/api/checkpoints/{checkpoint.id}"
-        answer = self.send_again(self.world.admin, "POST", path, body)
+    def decide(self, dice: Random) -> None:
+        checkpoint, decision = self.checkpoint(dice), dice.choice(DECISIONS)
+        body = verdict(checkpoint, decision, dice.randrange(9))
+        answer = self.send_again(
+            self.world.admin, "POST", f"/api/checkpoints/{checkpoint.id}", body
+        )
         if checkpoint.status != "pending":
             assert answer.status_code == 409, answer.text
         elif decision in ("approve", "reject", "send_back"):
             assert answer.status_code == 200, f"{checkpoint}: {answer.text}"
 
-    def checkpoint(self, pick: int) -> Any:
+    def checkpoint(self, dice: Random) -> Any:
         """Most often one that is open."""
         every = list(self.now.checkpoints.values())
         pending = [one for one in every if one.status == "pending"]
-        among = pending if pending and pick % 4 else every
-        return among[pick % len(among)]
+        return dice.choice(pending if pending and dice.random() < 0.8 else every)
 
-    def do_something_rare(self, what: str, pick: int, other: int, flavour: int) -> None:
-        if what == "decide_without_the_right":
-            if self.now.checkpoints:
-                self.decide_without_the_right(pick, other)
-        elif what == "meddle":
-            self.meddle(pick, JOB_ACTS[flavour % 7], ACTIONS[flavour % 8], other)
-        elif what == "change":
-            self.change(pick, flavour)
-        elif what == "lose_the_bell":
-            self.lose_the_bell(lost=flavour > 7)
-        else:
-            self.look_after_an_agent(pick, what)
-
-    def decide_without_the_right(self, pick: int, agent: int) -> None:
-        checkpoint = self.checkpoint(pick)
+    def decide_without_the_right(self, dice: Random) -> None:
+        checkpoint = self.checkpoint(dice)
         path, body = f"/api/checkpoints/{checkpoint.id}", {"decision": "approve"}
-        hand = self.hand(agent)
-        by_agent = self.call(hand.key, "POST", path, body)
+        by_agent = self.call(dice.choice(self.hands).key, "POST", path, body)
         assert by_agent.status_code in (401, 403), by_agent.text
         assert self.call(self.world.stranger, "POST", path, body).status_code == 404
         if checkpoint.kind == "approval":
             assert self.call(self.world.owner, "POST", path, body).status_code == 403
 
-    def meddle(self, pick: int, act: str, action: str, agent: int) -> None:
+    def meddle(self, dice: Random) -> None:
         """A stranger sees nothing of it, and an agent's key steers nothing."""
-        execution = self.run(pick)
-        job = next(one for one in self.now.jobs.values() if one.execution_id == execution)
-        paths = (
-            ("PATCH", f"/api/executions/{execution}", {"action": action}),
-            ("POST", f"/api/executions/{execution}/jobs/{job.id}/{act}", self.body_of(act, 0)),
-        )
-        for method, path, body in paths:
-            assert self.call(self.world.stranger, method, path, body).status_code == 404
-            refused = self.call(self.hand(agent).key, method, path, body)
+        job = dice.choice(list(self.now.jobs.values()))
+        act, path = dice.choice(JOB_ACTS), f"/api/executions/{job.execution_id}"
+        for method, door, body in (
+            ("PATCH", path, {"action": dice.choice(ACTIONS)}),
+            ("POST", f"{path}/jobs/{job.id}/{act}", self.body_of(act, dice)),
+        ):
+            refused = self.call(self.world.stranger, method, door, body)
+            assert refused.status_code == 404, refused.text
+            refused = self.call(dice.choice(self.hands).key, method, door, body)
             assert refused.status_code in (401, 403, 404), refused.text
-
-    def time_goes_by(self, seconds: int) -> None:
-        self.world.database.shift += dt.timedelta(seconds=seconds)
-        self.unchanged = True
 
     def sweep(self, which: str) -> None:
         self.sound = False
@@ -165,39 +161,31 @@ class PeopleAtWork(Stage):
             late = one.status in SERVING and one.deadline_at and one.deadline_at <= now
             assert which != "executions" or not late, f"left: {one}"
 
-    def look_after_an_agent(self, pick: int, what: str) -> None:
-        hand = self.hand(pick)
-        path = f"/api/agents/{hand.id}"
-        operator = self.world.operator
-        if what == "retire":
-            if pick % 3 == 0:
-                place = self.hands.index(hand)
-                self.call(operator, "DELETE", path)
-                if not hand.retired:
-                    hand.retired = True
-                    most, lanes, kind = self.crew[place % len(self.crew)]
-                    self.hire(most, lanes, kind)
+    def look_after_an_agent(self, dice: Random) -> None:
+        hand = dice.choice(self.hands)
+        path, operator = f"/api/agents/{hand.id}", self.world.operator
+        if dice.random() < 0.1:
+            self.call(operator, "DELETE", path)
+            if not hand.retired:
+                hand.retired = True
+                self.hire(*self.crew[self.hands.index(hand) % len(self.crew)])
             return
-        body = {"limit": {"max_concurrent": 1 + pick % 4}, "pause": {"status": "paused"}}
-        self.call(operator, "PATCH", path, body.get(what, {"status": "active"}))
+        changes = (
+            {"status": "paused"},
+            {"status": "active"},
+            {"max_concurrent": dice.randint(1, 4)},
+        )
+        self.call(operator, "PATCH", path, dice.choice(changes))
 
-    @precondition(lambda self: all(one.status in ENDED for one in self.now.executions.values()))
-    def begin_another(self, plan: dict[str, Any]) -> None:
-        self.sound = False
-        self.make(plan)
-
-    def lose_the_bell(self, lost: bool) -> None:
+    def lose_the_bell(self, dice: Random) -> None:
         """Rings that go nowhere change nothing of what is stored."""
         dispatch = self.world.database.dispatch
-        dispatch.bell = None if lost else self.world.app.extensions["taskyard.bell"]
-
-    def run(self, pick: int) -> uuid.UUID:
-        return self.runs[pick % len(self.runs)]
+        dispatch.bell = dice.choice((None, self.world.app.extensions["taskyard.bell"]))
 
     def bring_to_an_end(self) -> None:
         """Once faults stop and people answer, every execution ends."""
         owner, operator = self.world.owner, self.world.operator
-        for _ in range(40):
+        for _ in range(40 + 2 * len(self.now.jobs)):
             self.world.database.shift += dt.timedelta(seconds=4000)
             for execution in self.now.executions.values():
                 if execution.status in ("created", "paused"):
@@ -229,7 +217,7 @@ class PeopleAtWork(Stage):
 
     def look(self) -> None:
         self.unchanged = False
-        self.promises_hold()
+        self.look_again()
 
     def finish_what_it_holds(self, hand: Any) -> None:
         answer = self.call(hand.key, "GET", f"/api/agents/{hand.id}/leases")

@@ -15,6 +15,7 @@ from app.control import sweeps
 from app.db import Database
 from app.handoff.calls import Answers, Call, Wish
 from app.handoff.desk import serve
+from app.handoff.reports import Completed
 from tests.fresh import Key, People
 from tests.handoff.runs import MadeRun, make_run
 from tests.invariants import check
@@ -209,16 +210,14 @@ def test_a_poll_repeated_before_its_answer_came_gets_the_same(
 def test_a_report_repeated_before_its_answer_came_gets_the_same_work(
     app: Flask, database: Database, people: People, member: Key
 ) -> None:
-    from app.handoff.reporting import claim_of
-    from app.handoff.reports import Completed
-
     make_run(database, member.id, {"a": [], "b": [], "c": []})
     agent = people.agent(max_concurrent=3)
     [piece] = claim(agent)
-    said = Completed.model_validate(say(piece, "completed"))
-    wish = Wish(claim=claim_of([said]))
+    said = Completed(
+        type="completed", job_id=uuid.UUID(piece["job"]["id"]), token=piece["lease"]["token"]
+    )
     execution = uuid.UUID(piece["execution_id"])
-    call = Call(digest(agent.text), None, execution, (said,), wish)
+    call = Call(digest(agent.text), None, execution, (said,), Wish())
     with database.transaction() as tx:
         one, two = serve(tx, app.extensions["taskyard.terms"], [call, call], {})
     assert held(one) == held(two)

@@ -42,4 +42,3 @@ def test_an_agent_works_a_chain_to_its_end(database: Database, people: People, m
         ).fetchall()
     assert row["status"] == "completed"
     assert [one["number"] for one in events] == list(range(1, row["last_event"] + 1))
-    print([one["type"] for one in events])

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 from flask import Flask
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import rule, run_state_machine_as_test
 
 from app.db import Database
 from tests.fresh import People, empty
 from tests.handoff.agents_at_work import AgentsAtWork
 from tests.handoff.people_at_work import PeopleAtWork
-from tests.handoff.world import World
+from tests.handoff.world import SEEDS, World
 
 QUICKLY = settings(
     max_examples=20,
@@ -31,6 +32,34 @@ MANY_STEPS = 25_000
 
 class Machine(AgentsAtWork, PeopleAtWork):
     """Everybody at once."""
+
+    @rule(seed=SEEDS)
+    def an_agent_acts(self, seed: int) -> None:
+        self.act_as_an_agent(Random(seed))
+
+    @rule(seed=SEEDS)
+    def another_agent_acts(self, seed: int) -> None:
+        self.act_as_an_agent(Random(seed))
+
+    @rule(seed=SEEDS)
+    def a_person_acts(self, seed: int) -> None:
+        self.act_as_a_person(Random(seed))
+
+    @rule(seed=SEEDS)
+    def the_clock_acts(self, seed: int) -> None:
+        self.act_as_the_clock(Random(seed))
+
+    @rule(seed=SEEDS)
+    def something_comes_again(self, seed: int) -> None:
+        self.do_something_again(Random(seed))
+
+    @rule(seed=SEEDS)
+    def something_rare_happens(self, seed: int) -> None:
+        dice = Random(seed)
+        if self.pieces and dice.random() < 0.3:
+            self.report_with_anothers_token(dice)
+        else:
+            self.do_something_rare(dice)
 
 
 @pytest.fixture
@@ -77,4 +106,4 @@ def test_every_promise_holds_for_25_000_steps(
             Machine, settings=settings(QUICKLY, max_examples=100, stateful_step_count=60)
         )
     with capsys.disabled():
-        print(f"\n{world.steps} steps in {time.monotonic() - began:.0f} s")
+        print(f"\n{world.steps} steps in {time.monotonic() - began:.0f} s")  # noqa: T201  # the figure is asked for

@@ -1,0 +1,224 @@
+"""The same by WebSocket, under the real server."""
+
+from __future__ import annotations
+
+import json
+import random
+import string
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import websocket
+
+from app.db import Database
+from app.executions.run import hold
+from tests.executions.stages import run_in, work_off
+from tests.fresh import Key, People
+from tests.handoff.runs import MadeRun, make_run
+from tests.served import Serve
+
+
+def address(url: str, made: MadeRun, after: int | None = None) -> str:
+    query = "" if after is None else f"?after={after}"
+    return f"{url.replace('http', 'ws', 1)}/api/executions/{made.id}/stream{query}"
+
+
+@contextmanager
+def connected(url: str, key: Key | None, **more: Any) -> Iterator[websocket.WebSocket]:
+    """More headers by `header`."""
+    headers = {} if key is None else key.headers
+    socket = websocket.create_connection(
+        url, header=headers | more.pop("header", {}), timeout=20, **more
+    )
+    try:
+        yield socket
+    finally:
+        socket.close()
+
+
+def refusal(url: str, key: Key | None, **more: Any) -> int:
+    try:
+        with connected(url, key, **more):
+            return 101
+    except websocket.WebSocketBadStatusException as refused:
+        # The library leaves its socket to the garbage collector.
+        refused.__traceback__ = None
+        return refused.status_code
+
+
+def read(socket: websocket.WebSocket) -> list[dict[str, Any]]:
+    """Until the server closes."""
+    told = []
+    while True:
+        text = socket.recv()
+        if not text:
+            return told
+        told.append(json.loads(text))
+
+
+def test_it_tells_what_a_page_tells_and_closes_at_the_end(
+    database: Database, people: People, member: Key, server: Serve
+) -> None:
+    url = server(workers=1)
+    made = run_in(database, people, member.id, "completed")
+    told = member.get(f"/api/executions/{made.id}/events").json["items"]
+    with connected(address(url, made), member) as socket:
+        assert read(socket) == [*told, {"type": "end", "status": "completed"}]
+    with connected(address(url, made, after=4), member) as socket:
+        assert read(socket)[0]["number"] == 5
+
+
+def test_it_follows_while_others_write_and_resumes_without_a_gap(
+    database: Database, people: People, member: Key, server: Serve
+) -> None:
+    url = server(workers=2)
+    made = make_run(database, member.id, {str(number): [] for number in range(40)})
+    worker = threading.Thread(target=work_off, args=(people.agent(), made))
+    worker.start()
+    numbers: list[int] = []
+    ended = False
+    while not ended:
+        with connected(address(url, made, numbers[-1] if numbers else 0), member) as socket:
+            for _ in range(25):
+                one = json.loads(socket.recv())
+                if one["type"] == "end":
+                    ended = True
+                    break
+                numbers.append(one["number"])
+    worker.join()
+    last = member.get(f"/api/executions/{made.id}").json["last_event"]
+    assert numbers == list(range(1, last + 1))
+
+
+def test_a_slow_reader_gets_large_messages_whole(
+    database: Database, member: Key, server: Serve
+) -> None:
+    """The library sends once and does not look how much has gone: here all of it must."""
+    url = server(workers=1)
+    made = make_run(database, member.id, {"a": []})
+    dice = random.Random(3)
+    texts = ["".join(dice.choices(string.ascii_letters, k=800_000)) for _ in range(12)]
+    with database.transaction() as tx:
+        run = hold(tx, made.id)
+        for text in texts:
+            run.log("log", actor="test", data={"text": text})
+        run.write(tx)
+    with connected(address(url, made, after=2), member) as socket:
+        found = []
+        for _ in texts:
+            time.sleep(0.1)  # its buffers fill meanwhile
+            socket.ping("are you there?")
+            found.append(json.loads(socket.recv())["data"]["text"])
+    assert found == texts
+
+
+def test_what_the_reader_says_is_not_listened_to_and_a_flood_ends_it(
+    database: Database, member: Key, server: Serve
+) -> None:
+    url = server(workers=1)
+    made = make_run(database, member.id, {"a": []})
+    with connected(address(url, made), member) as socket:
+        for _ in range(50):
+            socket.send("hello")
+        assert [json.loads(socket.recv())["number"] for _ in range(2)] == [1, 2]
+        member.patch(f"/api/executions/{made.id}", {"action": "pause"})
+        assert json.loads(socket.recv())["type"] == "execution_paused"
+    with connected(address(url, made, after=3), member) as socket:
+        socket.send("x" * 10_000)
+        assert socket.recv() == ""
+
+
+def test_it_opens_to_whom_the_execution_opens(
+    database: Database, people: People, member: Key, admin: Key, server: Serve
+) -> None:
+    url = server(workers=1)
+    made = run_in(database, people, member.id, "cancelled")
+    holder, other = people.agent(), people.agent()
+    held = make_run(database, member.id, {"a": []})
+    work_off(holder, held)
+    assert refusal(address(url, made), member) == 101
+    assert refusal(address(url, made), admin) == 101
+    assert refusal(address(url, made), people.user("member")) == 404
+    assert refusal(address(url, held), holder) == 101
+    assert refusal(address(url, held), other) == 404
+    assert refusal(address(url, made), None) == 401
+    assert refusal(f"{address(url, made)}?token={member.text}", None) == 401
+
+
+def test_a_page_of_another_site_cannot_use_a_session(
+    database: Database, people: People, server: Serve
+) -> None:
+    from app.accounts.passwords import hash_password
+
+    url = server(workers=1)
+    person = people.user("member", "ann@example.org", hash_password("correct horse battery"))
+    made = make_run(database, person.id, {"a": []})
+    cookie = session_cookie(database, person)
+    own, foreign = {"Cookie": cookie}, {"Cookie": cookie}
+    assert refusal(address(url, made), None, header=own, origin=url) == 101
+    for origin in ("https://evil.example", "null", url + ".evil.example"):
+        assert refusal(address(url, made), None, header=foreign, origin=origin) == 403
+    assert refusal(address(url, made), None, header=own, suppress_origin=True) == 403
+
+
+def session_cookie(database: Database, person: Key) -> str:
+    """A signed-in browser's cookie, as the app itself writes it."""
+    from flask.testing import FlaskClient
+
+    from app.accounts import tokens
+    from app.api.callers import SESSION_KEY
+
+    client: FlaskClient = person.client.application.test_client()
+    with database.transaction() as tx:
+        _, key = tokens.issue(tx, "session", person.id, "session")
+    with client.session_transaction() as kept:
+        kept[SESSION_KEY] = key
+    cookie = client.get_cookie("taskyard")
+    assert cookie is not None
+    return f"taskyard={cookie.value}"
+
+
+def test_what_is_no_handshake_is_refused_in_words(
+    database: Database, member: Key, server: Serve
+) -> None:
+    url = server(workers=1)
+    made = make_run(database, member.id, {"a": []})
+    path = f"{url}/api/executions/{made.id}/stream"
+    plain = httpx.get(path, headers=member.headers)
+    assert plain.status_code == 426
+    assert plain.headers["Upgrade"] == "websocket"
+    assert plain.json()["hint"]
+    upgrade = member.headers | {"Upgrade": "websocket", "Connection": "Upgrade"}
+    for more in ({}, {"Sec-WebSocket-Version": "8"}, {"Sec-WebSocket-Version": "13"}):
+        assert httpx.get(path, headers=upgrade | more).status_code == 400
+    bad_key = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "short"}
+    assert httpx.get(path, headers=upgrade | bad_key).status_code == 400
+
+
+def test_it_can_be_switched_off(database: Database, member: Key, server: Serve) -> None:
+    url = server(workers=1, PLANEXE_WEBSOCKET_ENABLED="false")
+    made = make_run(database, member.id, {"a": []})
+    assert refusal(address(url, made), member) == 404
+
+
+@pytest.mark.slow
+def test_a_reader_that_is_gone_is_noticed(database: Database, member: Key, server: Serve) -> None:
+    url = server(workers=1)
+    made = make_run(database, member.id, {"a": []})
+    with connected(address(url, made), member) as socket:
+        socket.recv()
+    with connected(address(url, made), member) as socket:
+        # It answers pings by itself while it reads; without reading it is taken for gone.
+        began = time.monotonic()
+        socket.settimeout(80)
+        time.sleep(55)
+        while socket.connected and time.monotonic() - began < 80:
+            opcode, _ = socket.recv_data(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                return
+    pytest.fail("a reader that answers no ping was kept")
