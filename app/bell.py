@@ -146,6 +146,8 @@ class Bell:
         self._look = look
         self._redis = redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1)
         self._listener = redis.Redis.from_url(url, socket_connect_timeout=1)
+        self._rings: Counter[str] = Counter()
+        self._rung = threading.Event()
         self._news: set[uuid.UUID] = set()
         self._lock = threading.Lock()
         self._quiet_until = 0.0
@@ -154,7 +156,19 @@ class Bell:
     def ring(self, lanes: dict[str, int]) -> None:
         for lane, jobs in lanes.items():
             self.waiting.ring(lane, jobs)
-        self._publish({"from": self._me, "lanes": lanes})
+        with self._lock:
+            self._rings.update(lanes)
+        # Who rings may serve everybody: a Redis that hangs must not hold them up.
+        if self._threads:
+            self._rung.set()
+        else:  # a process that only rings has no thread that would do it
+            self._send_rings()
+
+    def _send_rings(self) -> None:
+        with self._lock:
+            lanes, self._rings = self._rings, Counter()
+        if lanes:
+            self._publish({"from": self._me, "lanes": lanes})
 
     def nudge(self, executions: set[uuid.UUID]) -> None:
         with self._lock:
@@ -174,14 +188,19 @@ class Bell:
             return
         try:
             self._redis.publish(CHANNEL, orjson.dumps(message))
-        except redis.RedisError as fault:
-            # A dead Redis must not slow every request that would ring.
+        except (redis.RedisError, OSError) as fault:
             self._quiet_until = time.monotonic() + 1.0
             log.warning("the bell is out of reach: %s", fault)
 
     def listen(self) -> None:
         """Starts hearing, in threads of their own (greenlets, where threads are patched)."""
-        tasks = (self._hear_for_ever, self._tell_for_ever, self._look_for_ever, self._wake_at_end)
+        tasks = (
+            self._hear_for_ever,
+            self._ring_for_ever,
+            self._tell_for_ever,
+            self._look_for_ever,
+            self._wake_at_end,
+        )
         for task in tasks:
             thread = threading.Thread(target=task, name=f"bell {task.__name__}", daemon=True)
             self._threads.append(thread)
@@ -224,6 +243,12 @@ class Bell:
             self.waiting.news(uuid.UUID(one) for one in message.get("news", ()))
         except (orjson.JSONDecodeError, KeyError, ValueError, TypeError, AttributeError):
             log.warning("the bell rang something that is no ring")
+
+    def _ring_for_ever(self) -> None:
+        while True:
+            self._rung.wait()
+            self._rung.clear()
+            self._send_rings()
 
     def _tell_for_ever(self) -> None:
         while not self.closing.wait(NUDGE_EVERY):

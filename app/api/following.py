@@ -61,8 +61,7 @@ class Follower:
                     lines = []  # the stream outlives its database: it looks again in a while
                 if lines:
                     yield lines
-                    if self._number < tail.last:
-                        continue
+                    continue  # until nothing is left: only then it is known that all was told
                 if tail.gone:
                     return
                 if tail.ended and self._number >= tail.last:

@@ -56,10 +56,7 @@ class Agent:
         with httpx.Client(timeout=PATIENCE, headers=self.key.headers) as client:
             work: list[Any] = []
             while not self.crew.ending.is_set():
-                if not work:
-                    work = self._ask(client)
-                else:
-                    work = self._do(client, work[0])
+                work = self._do(client, work[0]) if work else self._ask(client)
 
     def _ask(self, client: httpx.Client) -> list[Any]:
         claim = uuid.uuid4().hex
@@ -80,7 +77,7 @@ class Agent:
         return work
 
     def _do(self, client: httpx.Client, piece: Any) -> list[Any]:
-        """Start it now and then, complete it, and take what comes next."""
+        """Start it now and then, complete it, and take what comes next, or leave that to others."""
         job, token = piece["job"]["id"], piece["lease"]["token"]
         path = f"/api/executions/{piece['execution_id']}/events"
         if self._lots.random() < 0.3:
@@ -90,7 +87,9 @@ class Agent:
                 return self._object(answer)
         output = uuid.uuid4().hex
         done = {"type": "completed", "job_id": job, "token": token, "output": output}
-        tries, answer = self._call(client, "POST", f"{path}?next=1", done)
+        if self._lots.random() < 0.5:
+            path += "?next=1"
+        tries, answer = self._call(client, "POST", path, done)
         if answer is None:
             return []
         if answer.status_code != 201:
@@ -105,7 +104,7 @@ class Agent:
             if tries > 1:
                 seen.repeated += bool(told.get("repeated"))
                 seen.afresh += not told.get("repeated")
-        work: list[Any] = told["work"]
+        work: list[Any] = told.get("work", [])
         return work
 
     def _call(
@@ -190,7 +189,7 @@ def call(key: Key, url: str, method: str, path: str, body: Any = None) -> httpx.
     return httpx.request(method, f"{url}/api/{path}", json=body, headers=key.headers, timeout=40)
 
 
-def start_run(key: Key, url: str, jobs: int, action: str = "write") -> str:
+def start_run(key: Key, url: str, jobs: int, action: str = "write", **each: Any) -> str:
     """An execution of so many jobs, in chains of four that are done side by side; its id."""
     codes = [f"1.1.{place}" for place in range(1, jobs + 1)]
     subtasks = [
@@ -199,6 +198,7 @@ def start_run(key: Key, url: str, jobs: int, action: str = "write") -> str:
             "title": f"Step {code}",
             "action": action,
             "prerequisites": [codes[place - 1]] if place % 4 else [],
+            **each,
         }
         for place, code in enumerate(codes)
     ]

@@ -54,7 +54,7 @@ def test_the_job_of_an_agent_that_died_goes_to_another_and_its_late_report_is_re
     server: Serve, migrated: Settings, database: Database, people: People, member: Key, folder: Path
 ) -> None:
     url = server(workers=2)
-    run = start_run(member, url, 1)
+    run = start_run(member, url, 1, retry_policy={"base_seconds": 0})
     dead, heir = people.agent(), people.agent()
     claim = f"agents/{dead.id}/work?lease_seconds=5"
     [lost] = call(dead, url, "POST", claim).json()["work"]

@@ -1,4 +1,4 @@
-"""Redis killed, emptied, frozen and gone for long: the bell is a hint, and nothing else hangs on it."""
+"""Redis killed, emptied, frozen, gone for long: only rings hang on it, and a ring is a hint."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ AT_ONCE: Final = 1.0
 class Place:
     """A web server that lives by a Redis that may be killed."""
 
+    settings: Settings
     web: Served
     valkey: Valkey
     people: People
@@ -49,8 +50,9 @@ class Place:
 def place(
     migrated: Settings, fragile_valkey: Valkey, people: People, member: Key
 ) -> Iterator[Place]:
-    with serving(replace(migrated, redis_url=fragile_valkey.url)) as web:
-        yield Place(web, fragile_valkey, people, member)
+    settings = replace(migrated, redis_url=fragile_valkey.url)
+    with serving(settings, TASKYARD_RATE_LIMITS="true") as web:  # they too live by Redis
+        yield Place(settings, web, fragile_valkey, people, member)
 
 
 @contextmanager
@@ -74,7 +76,7 @@ def time_to_wake(place: Place, agent: Key) -> float:
     """How long work that becomes ready takes to reach an agent that has waited for a while."""
     with waiting_poll(place, agent) as told:
         time.sleep(0.7)  # it looks twice before it sleeps, and tells nobody when that is
-        place.start(1, agent.text[-12:])
+        place.start(1, "sleep")
         ready = time.monotonic()
         until(lambda: told, "the waiting poll is answered", 35)
     assert told["status"] == 200
@@ -82,30 +84,23 @@ def time_to_wake(place: Place, agent: Key) -> float:
 
 
 def sleeper(place: Place) -> Key:
-    """An agent that alone can do what its key's last letters say."""
-    agent = place.people.agent(name="sleeper", max_concurrent=50)
-    with place.people.database.transaction() as tx:
-        wanted = f'[{{"action": "{agent.text[-12:]}"}}]'
-        tx.execute(
-            "UPDATE agents SET capabilities = %(wanted)s::jsonb WHERE id = %(id)s",
-            {"wanted": wanted, "id": agent.id},
-        )
-    return agent
+    """An agent whose work nobody else can do."""
+    return place.people.agent(capabilities=[{"action": "sleep"}], max_concurrent=50)
 
 
 def test_redis_killed_started_again_and_emptied_in_a_run_loses_nothing_and_slows_nobody(
     place: Place, database: Database
 ) -> None:
-    runs = [place.start(400)]
+    runs = [place.start(240)]
     keys = [place.people.agent() for _ in range(4)]
     with Crew(place.web.url, keys, wait=2).at_work() as crew:
         crew.wait_for_more(20)
         kill_server(place.valkey)
         gone = time.monotonic()
-        crew.wait_for_more(80)
+        crew.wait_for_more(60)
         slowest = slowest_report(crew, gone)
         place.valkey.start()
-        crew.wait_for_more(40)
+        crew.wait_for_more(20)
         with closing(redis.Redis.from_url(place.valkey.url)) as client:
             client.flushall()
         until(all_complete(place.member, place.web.url, runs), "the run completes", 60)
@@ -116,14 +111,14 @@ def test_redis_killed_started_again_and_emptied_in_a_run_loses_nothing_and_slows
 
 def test_a_frozen_redis_slows_no_report(place: Place, database: Database) -> None:
     """It takes every call and answers none: worse than one that is gone."""
-    runs = [place.start(400)]
+    runs = [place.start(240)]
     keys = [place.people.agent() for _ in range(4)]
     with Crew(place.web.url, keys, wait=0).at_work() as crew:
         crew.wait_for_more(20)
         kill(place.valkey.pid, signal.SIGSTOP)
         try:
             frozen = time.monotonic()
-            crew.wait_for_more(150)
+            crew.wait_for_more(120)
             slowest = slowest_report(crew, frozen)
         finally:
             kill(place.valkey.pid, signal.SIGCONT)
@@ -147,9 +142,7 @@ def test_without_redis_calls_stay_quick_and_waiting_polls_look_and_it_all_comes_
     place: Place, database: Database, folder: Path, seconds: int
 ) -> None:
     agent = sleeper(place)
-    settings = replace(place.people.client.application.extensions["taskyard"])
-    settings = replace(settings, redis_url=place.valkey.url)
-    with clock_of(settings, folder):
+    with clock_of(place.settings, folder):
         until(lambda: place.is_ready().status_code == 200, "it is ready", 30)
         assert time_to_wake(place, agent) < AT_ONCE
         kill_server(place.valkey)
