@@ -82,8 +82,11 @@ class Counter:
     def _take_batch(self) -> list[Ticket]:
         batch: list[Ticket] = []
         wished = 0
-        while self._queue and len(batch) < MOST_CALLS and wished < MOST_WISHED:
-            ticket = self._queue.popleft()
+        while len(batch) < MOST_CALLS and wished < MOST_WISHED:
+            try:
+                ticket = self._queue.popleft()
+            except IndexError:
+                break  # empty by now: where clerks are threads, another one may have been faster
             batch.append(ticket)
             wished += ticket.call.wish.most if ticket.call.wish is not None else 0
         return batch

@@ -115,9 +115,7 @@ def test_what_the_command_line_did_is_in_the_audit_log(run: Run, database: Datab
         assert row["address"] == "local"
 
 
-def test_a_token_is_made_by_a_process_that_does_nothing_else(
-    run: Run, settings: Settings
-) -> None:
+def test_a_token_is_made_by_a_process_that_does_nothing_else(run: Run, settings: Settings) -> None:
     """Here every table is known already; in a process of its own only what it imports is."""
     run("user", "create", "ann@example.org")
     told = subprocess.run(

@@ -16,7 +16,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import websocket
+from flask import Flask
 
+from app.api import following, sockets
+from app.api.following import Follower
+from app.api.tails import Tails
 from app.db import Database
 from app.executions.run import hold
 from tests.executions.stages import run_in, work_off
@@ -224,15 +228,29 @@ def test_it_can_be_switched_off(database: Database, member: Key, server: Serve) 
     assert refusal(address(url, made), member) == 404
 
 
-@pytest.mark.slow
-def test_a_reader_that_is_gone_is_noticed(database: Database, member: Key, server: Serve) -> None:
-    url = server(workers=1)
+def test_a_reader_that_answers_no_ping_is_let_go(
+    app: Flask, database: Database, member: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "PING_EVERY", 0.1)
+    monkeypatch.setattr(following, "LOOK_EVERY", 0.05)
     made = make_run(database, member.id, {"a": []})
-    with connected(address(url, made), member) as talk:
-        # It would answer pings while it reads. It does not read.
-        talk.settimeout(5)
-        time.sleep(55)
-        for _ in range(10):
-            if closes(talk):
-                return
-    pytest.fail("a reader that answers no ping was kept")
+    follower = Follower(Tails(database), app.extensions["taskyard.bell"], made.id, 0, lambda: True)
+    mute, ours = socket.socketpair()
+    handshake = {
+        "gunicorn.socket": ours,
+        "HTTP_HOST": "here",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
+        "HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    talk = threading.Thread(target=converse, args=(sockets.Conversation(handshake, follower),))
+    with mute, ours:
+        talk.start()
+        talk.join(10)
+        assert not talk.is_alive(), "a reader that answers no ping is kept"
+
+
+def converse(talk: sockets.Conversation) -> None:
+    with pytest.raises(StopIteration):
+        iter(talk)

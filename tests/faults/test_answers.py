@@ -15,7 +15,7 @@ from tests.fresh import Key, People
 from tests.served import Serve
 from tests.shell.running import until
 
-JOBS = 200
+JOBS = 100
 
 
 def test_each_third_answer_lost_loses_and_doubles_no_work(

@@ -31,9 +31,9 @@ def test_a_database_killed_in_a_run_answers_503_at_once_and_then_all_goes_on(
     member = town.people.user("member")
     keys = [town.people.agent() for _ in range(6)]
     with town.open_web() as web:
-        runs = [start_run(member, web.url, 240)]
+        runs = [start_run(member, web.url, 160)]
         with Crew(web.url, keys).at_work() as crew:
-            for _ in range(2):
+            for _ in range(1 if sign == signal.SIGQUIT else 2):
                 crew.wait_for_more(30)
                 kill_server(town.postgres, sign)
                 down = time.monotonic()

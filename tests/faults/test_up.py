@@ -24,7 +24,7 @@ READY = "Taskyard is ready at "
 @contextmanager
 def up(data: Path, port: int) -> Iterator[Running]:
     command = (*TASKYARD, "up", "--data", str(data), "--port", str(port))
-    with Running(command, data.parent) as running:
+    with Running(command, data.parent, TMPDIR=str(data.parent)) as running:
         running.wait_for(READY, 60)
         yield running
         if running.process.poll() is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -63,11 +64,11 @@ def start_run_through(web: Served, member: Key) -> str:
 
 
 def test_a_master_killed_and_started_again_loses_and_doubles_nothing(
-    migrated: Settings, database: Database, people: People, member: Key
+    migrated: Settings, database: Database, people: People, member: Key, folder: Path
 ) -> None:
     crew_keys = [people.agent() for _ in range(AGENTS)]
     with ExitStack() as stack:
-        web = stack.enter_context(serving(migrated))
+        web = stack.enter_context(serving(migrated, TMPDIR=str(folder)))
         runs = [start_run(member, web.url, JOBS)]
         crew = stack.enter_context(Crew(web.url, crew_keys).at_work())
         crew.wait_for_more(30)
@@ -76,7 +77,7 @@ def test_a_master_killed_and_started_again_loses_and_doubles_nothing(
         web.process.wait()
         # Orphans end by themselves: the next master must not share the yard with them for long.
         assert psutil.wait_procs(family, timeout=10)[1] == []
-        web = stack.enter_context(serving(migrated))
+        web = stack.enter_context(serving(migrated, TMPDIR=str(folder)))
         crew.url = web.url
         until(all_complete(member, web.url, runs), "the run completes", 60)
     assert crew.seen.lost > 0

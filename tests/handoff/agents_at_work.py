@@ -21,20 +21,9 @@ ERRORS: Final = (
     "fatal",
 )
 KINDS: Final = (
-    "started",
-    "heartbeat",
-    "progress",
-    "log",
-    "usage",
-    "checkpoint",
-    "completed",
-    "completed",
-    "completed",
-    "failed",
-    "failed",
-    "blocked",
-    "released",
-    "decomposed",
+    *("started", "started", "heartbeat", "heartbeat", "progress", "log", "usage", "usage"),
+    *("checkpoint", "completed", "completed", "completed", "failed", "failed", "blocked"),
+    *("released", "decomposed"),
 )
 KEYS: Final = (None, None, None, None, 1, 2, 3)
 
@@ -52,13 +41,13 @@ class AgentsAtWork(Stage):
     def act_as_an_agent(self, dice: Random) -> None:
         live = [one for one in self.pieces if self.now.leases[one.lease].ended_at is None]
         chance = dice.random()
-        if live and chance < 0.55:
+        if live and chance < 0.6:
             self.report(dice, dice.choice(live))
-        elif self.pieces and chance < 0.65:
-            self.report(dice, dice.choice(self.pieces))
-        elif self.pieces and chance < 0.75:
+        elif live and chance < 0.7:
             self.report_many(dice, live)
-        elif chance < 0.8:
+        elif self.pieces and chance > 0.94:
+            self.report(dice, dice.choice(self.pieces))
+        elif chance > 0.9:
             self.restart(dice.choice(self.hands))
         else:
             self.poll(dice)
@@ -121,6 +110,8 @@ class AgentsAtWork(Stage):
         self.send_report(self.hands[piece.hand], piece.execution, said, dice.random() < 0.5)
 
     def report_with_anothers_token(self, dice: Random) -> None:
+        if not self.pieces:
+            return
         piece, hand = dice.choice(self.pieces), dice.choice(self.hands)
         if hand is not self.hands[piece.hand]:
             path = f"/api/executions/{piece.execution}/events"
@@ -197,7 +188,7 @@ class AgentsAtWork(Stage):
                     self.handed[hand.id, "\n".join(keys)] = got
 
     def report_many(self, dice: Random, live: list[Piece]) -> None:
-        first = dice.choice(live or self.pieces)
+        first = dice.choice(live)
         among = [one for one in self.pieces if one.hand == first.hand]
         reports = [self.say(dice.choice(among), dice) for _ in range(dice.randint(0, 3))]
         reports.append(self.say(first, dice))

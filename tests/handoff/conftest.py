@@ -9,3 +9,4 @@ from tests.fresh import (  # noqa: F401  # fixtures are found by their names
     people,
     shared_app,
 )
+from tests.served import server  # noqa: F401

@@ -14,7 +14,10 @@ from tests.handoff.world import Stage, any_plan
 STEPS: Final = (1, 40, 130, 650, 1000, 4000, 90_000)
 ACTIONS: Final = ("start", "pause", "pause", "pause", "resume", "retry", "cancel")
 NATURAL: Final = {"created": "start", "paused": "resume", "failed": "retry"}
-JOB_ACTS: Final = ("retry", "retry", "skip", "complete", "cancel", "assign", "decompose")
+JOB_ACTS: Final = (
+    *("retry", "retry", "retry", "skip", "skip", "complete", "complete", "cancel", "cancel"),
+    *("assign", "assign", "decompose"),
+)
 MOVABLE: Final = {
     "retry": ("failed", "cancelled", "blocked"),
     "skip": ("pending", "ready", "waiting", "blocked", "failed"),
@@ -28,15 +31,19 @@ class PeopleAtWork(Stage):
     """Steering, deciding, waiting; and strangers who try the same."""
 
     def act_as_a_person(self, dice: Random) -> None:
-        if all(one.status in ENDED for one in self.now.executions.values()):
+        going = sum(one.status not in ENDED for one in self.now.executions.values())
+        if dice.random() < (1, 0.2, 0)[min(going, 2)]:
             self.sound = False
             self.make(any_plan(dice))
-        elif self.now.checkpoints and dice.random() < 0.5:
+        elif self.waits_for_somebody() and dice.random() < 0.5:
             self.decide(dice)
         elif dice.random() < 0.5:
             self.steer(dice)
         else:
             self.move_a_job(dice)
+
+    def waits_for_somebody(self) -> bool:
+        return any(one.status == "pending" for one in self.now.checkpoints.values())
 
     def act_as_the_clock(self, dice: Random) -> None:
         if dice.random() < 0.5:
@@ -61,8 +68,8 @@ class PeopleAtWork(Stage):
         was, action = self.now.executions[execution].status, dice.choice(ACTIONS)
         if was in NATURAL and dice.random() < 0.7:
             action = NATURAL[was]
-        elif action == "cancel" and dice.random() < 0.7:
-            action = "pause"
+        elif action == "cancel" and dice.random() < 0.8:
+            action = "resume"
         body: dict[str, Any] = {"action": action, "reason": "because"}
         if action in ("resume", "retry") and dice.random() < 0.5:
             body["budget"] = None
