@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 
 from app import green
 from app.dispatch import Dispatch, Outgoing
-from app.errors import Unavailable
+from app.errors import Refused, Unavailable
 
 
 def dump_json(value: Any) -> bytes:
@@ -210,7 +210,7 @@ class Database:
         try:
             tx = Transaction(connection, self.shift)
             try:
-                with reachable():
+                with reachable(), unchanged():
                     yield tx
                     tx.commit()
             finally:
@@ -223,6 +223,20 @@ class Database:
         finally:
             connection.close()
         self.dispatch.leave(tx.outgoing)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Turns a failed guard of a write into one sentence. Where rows are locked, as they are to be,
+    this never happens."""
+    try:
+        yield
+    except psycopg.errors.NotNullViolation as fault:
+        if fault.diag.column_name != "last_event":
+            raise
+        raise Refused(
+            "Somebody else changed this at the same moment.", hint="Look again, and try again."
+        ) from fault
 
 
 @contextmanager

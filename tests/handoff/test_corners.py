@@ -356,3 +356,19 @@ def test_no_token_brings_the_server_down(
     piece["lease"]["token"] = token
     path = f"/api/executions/{piece['execution_id']}/events"
     assert agent.post(path, say(piece, "completed")).status_code in (409, 422)
+
+
+def test_an_agent_of_narrow_abilities_gets_what_fits(
+    database: Database, people: People, member: Key
+) -> None:
+    make_run(
+        database,
+        member.id,
+        {"en": [], "fr": [], "none": []},
+        en={"params": {"language": "en", "words": [1, 2]}},
+        fr={"params": {"language": "fr"}},
+    )
+    able = [{"action": "write", "params": {"language": "fr"}}]
+    agent = people.agent(capabilities=able, max_concurrent=3)
+    assert [piece["job"]["code"] for piece in claim(agent, "?max=3")] == ["fr"]
+    assert claim(agent, "?max=3") == []

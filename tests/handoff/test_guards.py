@@ -1,4 +1,4 @@
-"""Each protection of the hand-off, one test a protection: `make mutants` takes them out by turns."""
+"""Each protection of the hand-off has its test: `make mutants` takes them out by turns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from app.control import steering
 from app.control.sweeps import sweep_leases
@@ -46,7 +45,7 @@ def status_of(database: Database, job: uuid.UUID) -> str:
 
 def test_a_change_of_what_has_changed_since_is_refused(database: Database, member: Key) -> None:
     made = make_run(database, member.id, {"a": []})
-    with pytest.raises((Refused, sa.exc.IntegrityError, Exception)), database.transaction() as tx:
+    with pytest.raises(Refused), database.transaction() as tx:
         run = hold(tx, made.id)
         run.log("noted", actor="test")
         tx.execute("UPDATE executions SET last_event = last_event + 7 WHERE id = %s", [made.id])
@@ -61,7 +60,7 @@ def test_a_change_of_what_has_changed_since_is_refused(database: Database, membe
 
 def test_a_move_from_another_state_is_refused(database: Database, member: Key) -> None:
     made = make_run(database, member.id, {"a": []})
-    with pytest.raises(Exception, match=r"."), database.transaction() as tx:
+    with pytest.raises(Refused), database.transaction() as tx:
         run = hold(tx, made.id)
         job = load_job(tx, run, made.jobs["a"])
         run.move(job, "job_skipped", "skipped", actor="test")
@@ -76,7 +75,7 @@ def test_an_ended_lease_is_never_written_again(
 ) -> None:
     made = make_run(database, member.id, {"a": []})
     claim(people.agent())
-    with pytest.raises(Exception, match=r"."), database.transaction() as tx:
+    with pytest.raises(Refused), database.transaction() as tx:
         run = hold(tx, made.id)
         lease = live_lease(tx, run, load_job(tx, run, made.jobs["a"]))
         assert lease is not None
@@ -108,7 +107,10 @@ def test_a_report_after_the_lease_has_ended_changes_nothing(
     said = {"type": "released", "job_id": piece["job"]["id"], "token": piece["lease"]["token"]}
     assert agent.post(f"/api/executions/{made.id}/events", said).status_code == 201
     again = claim(people.agent())
-    assert complete(agent, piece) == 409
+    said["type"] = "completed"
+    late = agent.post(f"/api/executions/{made.id}/events", said)
+    # Told as what it is, not caught by the guards of the write as a clash of two hands.
+    assert (late.status_code, late.json["control"]) == (409, "cancel")
     assert status_of(database, made.jobs["a"]) == "leased"
     assert again["lease"]["attempt"] == 2
 
