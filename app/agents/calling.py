@@ -10,12 +10,27 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from app.db import Tuple
 from app.errors import Forbidden, Unauthenticated
 
-Draw = tuple[str, Any]  # a lane, and the params that a job in it must contain; None: any
-
+SORTED: Final = orjson.OPT_SORT_KEYS
 SEEN_SECONDS: Final = 10  # how fine `last_seen_at` is: the row is too hot to be written each time
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """A lane, and the params that a job in it must contain. Agents with equal ones are served
+    together, so two are equal, and have one hash, when they say the same."""
+
+    lane: str
+    params: Any = field(default=None, compare=False)  # None: any
+    text: bytes | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        said = None if self.params is None else orjson.dumps(self.params, option=SORTED)
+        object.__setattr__(self, "text", said)
 
 
 @dataclass(slots=True)
@@ -34,10 +49,10 @@ class Agent:
         draws: list[Draw] = []
         for one in self.capabilities:
             params = one.get("params") or None
-            draws.append((one["action"], params))
-            draws += [(f"{one['action']}@{execution}", params) for execution in self.reserved]
+            draws.append(Draw(one["action"], params))
+            draws += [Draw(f"{one['action']}@{execution}", params) for execution in self.reserved]
         if self.kind == "human":
-            draws.append(("human", None))
+            draws.append(Draw("human"))
         self.draws = tuple(draws)
 
     @property
@@ -46,13 +61,13 @@ class Agent:
 
     @property
     def lanes(self) -> list[str]:
-        return [lane for lane, _ in self.draws] + [self.own_lane]
+        return [draw.lane for draw in self.draws] + [self.own_lane]
 
     def takes(self, lane: str, params: dict[str, Any]) -> bool:
         """Whether a job in this lane is for this agent."""
         return lane == self.own_lane or any(
-            lane == drawn and (wanted is None or contains(params, wanted))
-            for drawn, wanted in self.draws
+            lane == draw.lane and (draw.params is None or contains(params, draw.params))
+            for draw in self.draws
         )
 
     def seen_lately(self, now: dt.datetime) -> bool:

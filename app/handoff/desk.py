@@ -165,7 +165,7 @@ def gather(calls: Sequence[Call], known: Known) -> list[Group]:
         if call.wish is not None and call.wish.actions is None and call.digest in known:
             draws, own_lane = known[call.digest]
             group = groups.setdefault(draws, Group(draws))
-            group.own_lanes.append((own_lane, None))
+            group.own_lanes.append(Draw(own_lane))
             group.digests.add(call.digest)
             group.most += call.wish.most
     return list(groups.values())
@@ -305,7 +305,7 @@ def serve_wish(desk: Desk, call: Call, answers: Answers, wish: Wish) -> None:
     agent = answers.agent
     most = min(wish.most, agent.max_concurrent - desk.busy[agent.id])
     take_from_pool(desk, answers, wish, most)
-    draws = (*agent.draws, (agent.own_lane, None))
+    draws = (*agent.draws, Draw(agent.own_lane))
     if len(answers.work) < most and call.digest not in desk.drained:
         # The pool was filled by guess and for many: what it lacks is asked for exactly, and alone.
         # What this desk has taken stands in the table as it was: found again, and passed by.

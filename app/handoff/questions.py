@@ -39,8 +39,8 @@ def pick(draws: Iterable[Draw], most: int, actions: Sequence[str] | None = None)
     """The next jobs on offer in these lanes, locked, with their executions."""
     drawn = list(draws)
     return pick_query(look_for(most)), {
-        "lanes": [lane for lane, _ in drawn],
-        "narrow": [None if params is None else Jsonb(params) for _, params in drawn],
+        "lanes": [draw.lane for draw in drawn],
+        "narrow": [None if draw.params is None else Jsonb(draw.params) for draw in drawn],
         "actions": None if actions is None else list(actions),
         "most": most,
     }

@@ -44,6 +44,7 @@ class Receipts:
                 if key.startswith("key ")
                 else "This lease has ended with another report.",
                 hint="Use a new key for a new report; a lease ends once: poll for new work.",
+                control="continue" if key.startswith("key ") else "cancel",
             )
         return None
 
