@@ -12,6 +12,7 @@ import uuid
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -24,7 +25,16 @@ log = logging.getLogger(__name__)
 CHANNEL: Final = "taskyard:bell"
 NUDGE_EVERY: Final = 0.1  # readers may be this late, so that a busy run costs few messages
 LOOK_EVERY: Final = 5.0
+MOST_PASSED: Final = 16  # a ring that nobody wants would keep all who wait awake
 RECONNECT: Final = (0.2, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """One job's worth of ringing in a lane, and how many have passed it on."""
+
+    lane: str
+    passed: int = 0
 
 
 class Waiter:
@@ -34,13 +44,19 @@ class Waiter:
 
     def __init__(self, lanes: Iterable[str]) -> None:
         self.lanes = tuple(lanes)
-        self.rung: str | None = None
+        self.rung: Ring | None = None
         self.news: set[uuid.UUID] = set()  # executions, until `take_news`
         self._event = threading.Event()
 
-    def wake(self, lane: str | None) -> None:
-        self.rung = lane
+    def wake(self, ring: Ring | None = None) -> None:
+        if ring is not None:
+            self.rung = ring
         self._event.set()
+
+    def take_ring(self) -> Ring | None:
+        """What it was woken by, if by a lane: whoever takes it looks, or passes it on."""
+        ring, self.rung = self.rung, None
+        return ring
 
     def wait(self, seconds: float) -> bool:
         """True where it was rung. Afterwards it can wait again."""
@@ -93,7 +109,7 @@ class Waiting:
                 if not self._readers[execution]:
                     del self._readers[execution]
 
-    def ring(self, lane: str, jobs: int) -> None:
+    def ring(self, lane: str, jobs: int, passed: int = 0) -> None:
         """Wakes as many as there is work, longest waiting first: each goes behind the others."""
         with self._lock:
             queue = self._lanes.get(lane)
@@ -104,7 +120,14 @@ class Waiting:
             for waiter in woken:
                 self._lanes[lane][waiter] = None
         for waiter in woken:
-            waiter.wake(lane)
+            waiter.wake(Ring(lane, passed))
+
+    def pass_on(self, ring: Ring) -> None:
+        """To the next in the queue; not more than once round, and not for ever."""
+        with self._lock:
+            others = len(self._lanes.get(ring.lane, ())) - 1
+        if ring.passed < min(others, MOST_PASSED):
+            self.ring(ring.lane, 1, ring.passed + 1)
 
     def news(self, executions: Iterable[uuid.UUID]) -> None:
         told = set(executions)
@@ -117,14 +140,14 @@ class Waiting:
                     waiter.news.add(execution)
                     woken.add(waiter)
         for waiter in woken:
-            waiter.wake(None)
+            waiter.wake()
 
     def wake_all(self) -> None:
         with self._lock:
             woken = {waiter for queue in self._lanes.values() for waiter in queue}
             woken |= {waiter for readers in self._readers.values() for waiter in readers}
         for waiter in woken:
-            waiter.wake(None)
+            waiter.wake()
 
     def lanes(self) -> list[str]:
         with self._lock:

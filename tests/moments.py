@@ -132,7 +132,8 @@ QUERIES: Final = (
       expires_at, stilled_at, ended_at, outcome
       FROM leases WHERE execution_id = ANY (%(ids)s) ORDER BY id""",
     """SELECT id, execution_id, job_id, kind, stage, title, options, blocking, status,
-      decided_by_id, decided_at, decision FROM checkpoints WHERE execution_id = ANY (%(ids)s) ORDER BY id""",
+      decided_by_id, decided_at, decision
+      FROM checkpoints WHERE execution_id = ANY (%(ids)s) ORDER BY id""",
     "SELECT id, name, kind, status, max_concurrent, capabilities FROM agents",
     """SELECT d.job_id, d.prerequisite_id FROM job_dependencies d JOIN jobs j ON j.id = d.job_id
       WHERE j.execution_id = ANY (%(ids)s)""",

@@ -73,7 +73,7 @@ MUTANTS: Final = (
     Mutant(
         "a token is the server's own",
         "app/handoff/terms.py",
-        "hmac.compare_digest(self.token(lease_id).encode(), token.encode())",
+        'hmac.compare_digest(self.token(lease_id).encode(), token.encode(errors="replace"))',
         "True",
         "tests/handoff/test_guards.py::test_a_forged_token_opens_nothing",
     ),

@@ -176,16 +176,17 @@ def lay_out(desk: Desk, told: Mapping[str, Sequence[Tuple]]) -> None:
         run = Run(execution_of(row), desk.now)
         desk.runs[run.execution.id] = run
         desk.held.add(run.execution.id)
+    # Before the jobs of the reports: a job may be both, and only here do its inputs come with it.
+    for row in told.get("successors", ()):
+        job = work_of(row, 1)
+        if job.execution_id in desk.runs:
+            desk.runs[job.execution_id].follow(row[0], job)
     for job in map(job_of, told.get("jobs", ())):
         if job.execution_id in desk.runs:
             desk.runs[job.execution_id].add(job)
     for lease in map(lease_of, told.get("leases", ())):
         if lease.execution_id in desk.runs:
             desk.runs[lease.execution_id].add_lease(lease)
-    for row in told.get("successors", ()):
-        job = work_of(row, 1)
-        if job.execution_id in desk.runs:
-            desk.runs[job.execution_id].follow(row[0], job)
 
 
 def fill_pool(desk: Desk, rows: Iterable[Tuple]) -> None:

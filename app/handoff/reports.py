@@ -163,7 +163,8 @@ OTHERWISE: Final = {*FIELDS, "status", "error_type", "error_message"}
 
 def respelled(raw: dict[str, Any]) -> dict[str, Any]:
     """The same report in our own spelling. What is unknown stays, to be refused by its name."""
-    if raw.get("type") not in TYPES and OTHERWISE.isdisjoint(raw):
+    kind = raw.get("type")
+    if not (isinstance(kind, str) and kind in TYPES) and OTHERWISE.isdisjoint(raw):
         return raw
     said = {FIELDS.get(name, name): value for name, value in raw.items()}
     kind = said.get("type")

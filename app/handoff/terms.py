@@ -38,5 +38,7 @@ class Terms:
         except ValueError:
             return None
         return (
-            lease_id if hmac.compare_digest(self.token(lease_id).encode(), token.encode()) else None
+            lease_id
+            if hmac.compare_digest(self.token(lease_id).encode(), token.encode(errors="replace"))
+            else None
         )

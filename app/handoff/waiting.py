@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from app.bell import Bell
+from app.bell import Bell, Ring
 from app.db import Database
 from app.handoff.calls import Answers, Call
 from app.handoff.counter import Counter
@@ -28,22 +28,34 @@ def ask_for_work(
         return answers
     until = time.monotonic() + seconds
     with bell.waiting.for_work(answers.agent.lanes) as waiter:
-        while not bell.closing.is_set():
-            if gone():
-                if waiter.rung is not None:
-                    bell.waiting.ring(waiter.rung, 1)
-                return answers
+        while not bell.closing.is_set() and not gone():
+            ring = waiter.take_ring()
             answers = look(counter, call)
             left = until - time.monotonic()
-            if answers.work or answers.barred or left <= 0:
-                return answers
-            if waiter.rung is not None and answers.missed is not None:
-                # Work is there which is not for this one: the next in the queue may take it.
-                bell.waiting.ring(waiter.rung, 1)
-            waiter.rung = None
+            if answers.work:
+                break
+            if ring is not None and for_others(counter, call, answers, ring):
+                bell.waiting.pass_on(ring)
+            if answers.barred or left <= 0:
+                break
             # Beside work that another transaction holds nobody sleeps for long.
             waiter.wait(min(left, MISSED_SECONDS if answers.missed else left))
+    # It came after the last look, to one who goes: somebody else waits for it.
+    late = waiter.take_ring()
+    if late is not None:
+        bell.waiting.pass_on(late)
     return answers
+
+
+def for_others(counter: Counter, call: Call, answers: Answers, ring: Ring) -> bool:
+    """Whether what rang is there, though not for this one."""
+    if answers.missed is not None or answers.barred:
+        return True
+    draws = [draw for draw in answers.agent.draws if draw.lane == ring.lane]
+    choosy = call.wish is not None and call.wish.actions is not None
+    if not choosy and any(draw.params is None for draw in draws):
+        return False  # it would have fitted, so it is gone
+    return look_for_work(counter.database, [ring.lane])[ring.lane] > 0
 
 
 def look(counter: Counter, call: Call) -> Answers:

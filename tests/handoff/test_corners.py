@@ -372,3 +372,30 @@ def test_an_agent_of_narrow_abilities_gets_what_fits(
     agent = people.agent(capabilities=able, max_concurrent=3)
     assert [piece["job"]["code"] for piece in claim(agent, "?max=3")] == ["fr"]
     assert claim(agent, "?max=3") == []
+
+
+def test_a_job_handed_back_beside_a_report_of_its_prerequisite_keeps_its_inputs(
+    database: Database, people: People, member: Key
+) -> None:
+    made = make_run(database, member.id, {"a": [], "b": ["a"]})
+    agent = people.agent()
+    [first] = claim(agent)
+    second = report(agent, first, "completed", next_=True, output={"n": 1})["work"][0]
+    told = {"events": [say(first, "released"), say(second, "released")]}
+    answer = agent.post(f"/api/executions/{made.id}/events?next=1", told)
+    assert answer.status_code == 201, answer.text
+    [again] = answer.json["work"] or claim(agent)
+    assert again["job"]["inputs"] == {"a": {"n": 1}}
+
+
+@pytest.mark.parametrize("kind", [{"a": 1}, [], 5, None, True, "x" * 1000])
+def test_no_type_brings_the_server_down(
+    database: Database, people: People, member: Key, kind: Any
+) -> None:
+    make_run(database, member.id, {"a": []})
+    agent = people.agent()
+    [piece] = claim(agent)
+    path = f"/api/executions/{piece['execution_id']}/events"
+    assert agent.post(path, say(piece, kind)).status_code == 422
+    many = agent.post(path, {"events": [say(piece, kind), 5, None, []]})
+    assert [one["status"] for one in many.json["results"]] == [422] * 4
